@@ -1,0 +1,145 @@
+"""Everything that Billy may raise on purpose.
+
+::
+
+    BillyError
+    ├── InvalidRequest                the caller's fault; sending the same again changes nothing
+    │   ├── ValidationError           one or more parameters are wrong: ``errors`` names each
+    │   ├── InvalidOperationError     the record's state refuses the command
+    │   │   └── MoneyMoving           … at this moment only: money may be moving, try again
+    │   ├── InvalidURIFormat          the processor cannot read a URI
+    │   ├── InvalidCustomer           the processor does not know a customer
+    │   ├── InvalidFundingInstrument  the processor does not know, or cannot use, an instrument
+    │   └── InvalidCallbackPayload    a callback that is not the processor's
+    ├── DuplicateExternalIDError      an ``external_id`` is taken
+    ├── AuthenticationRequired        no key, or one that is not valid (any more)
+    ├── NotFound                      no such record *of this company*
+    ├── DatabaseUnavailable           the database is away; safe to retry
+    ├── ConfigurationError            the operator's fault: settings, clock, schema
+    └── ProcessorError                what a payment processor may do to a submission
+        ├── Refused                   it said no, and money certainly did not move
+        ├── Unavailable               it was certainly not reached, or asks to slow down
+        ├── Misconfigured             it refuses *us*: a revoked or wrong processor key
+        └── OutcomeUnknown            it may have acted: look up before sending again
+
+HTTP status codes are not here: ``billy.api.errors`` alone knows them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+class BillyError(Exception):
+    """The root. ``str(error)`` is a sentence that may be shown to the caller: it holds no secret."""
+
+    @property
+    def error_class(self) -> str:
+        """The name that API clients see in ``error_class``."""
+        return type(self).__name__
+
+
+class InvalidRequest(BillyError):
+    """The caller must change the request."""
+
+
+class ValidationError(InvalidRequest):
+    """Wrong parameters; ``errors`` maps each parameter, spelled as the caller spelled it, to its texts."""
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        self.errors = {name: list(texts) for name, texts in errors.items()}
+        super().__init__(f"There are errors in following parameters: {', '.join(self.errors)}")
+
+    @classmethod
+    def of(cls, parameter: str, text: str) -> ValidationError:
+        """One wrong parameter."""
+        return cls({parameter: [text]})
+
+
+class InvalidOperationError(InvalidRequest):
+    """The record's state refuses the command."""
+
+
+class MoneyMoving(InvalidOperationError):
+    """Refused only while a submission is under way, in doubt or pending at the processor."""
+
+    @property
+    def error_class(self) -> str:
+        return InvalidOperationError.__name__
+
+
+class InvalidURIFormat(InvalidRequest):
+    """A URI that the processor's adapter cannot read."""
+
+
+class InvalidCustomer(InvalidRequest):
+    """The processor has no such customer."""
+
+
+class InvalidFundingInstrument(InvalidRequest):
+    """The processor has no such instrument, or it cannot be used for this."""
+
+
+class InvalidCallbackPayload(InvalidRequest):
+    """A callback that the processor does not own up to."""
+
+
+class DuplicateExternalIDError(BillyError):
+    """Another record of the same owner has this ``external_id``."""
+
+
+class AuthenticationRequired(BillyError):
+    """The API key is missing, unknown or expired."""
+
+
+class NotFound(BillyError):
+    """No such record; another company's record counts as none."""
+
+
+class DatabaseUnavailable(BillyError):
+    """The database cannot be reached; nothing was saved, the caller may send the same again."""
+
+
+class ConfigurationError(BillyError):
+    """The operator must mend something before Billy may run."""
+
+
+class ProcessorError(BillyError):
+    """What a processor's adapter raises; see the table in ``billy.processors.base``."""
+
+    code: str | None = None
+
+
+class Refused(ProcessorError):
+    """The processor said no and money did not move.
+
+    ``hard`` means that asking again is pointless (stolen, closed); otherwise another day may do.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None, number: int | None = None, hard: bool = False) -> None:
+        super().__init__(message)
+        self.code = code
+        self.number = number
+        self.hard = hard
+
+
+class Unavailable(ProcessorError):
+    """The request certainly had no effect; ``retry_after`` is in seconds where the processor names it."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Misconfigured(ProcessorError):
+    """The processor refuses the company's key; nothing was done."""
+
+    code = "misconfigured"
+
+
+class OutcomeUnknown(ProcessorError):
+    """The processor may have acted: only a look-up can tell."""
+
+    code = "outcome_unknown"

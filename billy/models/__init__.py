@@ -1,0 +1,56 @@
+"""The rules: mapped classes with verbs. No Pyramid, no processor, no clock.
+
+==================  =============================================================================
+lifecycle           the states of invoices and transactions, as total tables
+schedule            when invoices are due
+retry               when submissions are tried again
+company             the tenant, its API keys and its secrets
+customer            who is charged
+plan                how much and how often
+subscription        a customer on a plan, and the filing of its invoices
+invoice             what is owed once; its status is derived from its charges
+transaction         one movement of money, its failures and the processor's events
+audit               what operators did by hand
+run                 the scheduler's diary
+base                composite keys, UTC instants, locks
+==================  =============================================================================
+"""
+
+from billy.models.audit import AuditEntry
+from billy.models.base import Base, lock
+from billy.models.company import ApiKey, Company
+from billy.models.customer import Customer
+from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
+from billy.models.lifecycle import InvoiceStatus, SubmitStatus, TransactionStatus
+from billy.models.plan import Plan, PlanType
+from billy.models.retry import RetryPolicy
+from billy.models.run import BillingRun
+from billy.models.schedule import Frequency
+from billy.models.subscription import Subscription
+from billy.models.transaction import Transaction, TransactionEvent, TransactionFailure, TransactionType
+
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "Base",
+    "BillingRun",
+    "Company",
+    "Customer",
+    "Frequency",
+    "Invoice",
+    "InvoiceStatus",
+    "InvoiceType",
+    "Plan",
+    "PlanType",
+    "RetryPolicy",
+    "SubmitStatus",
+    "Subscription",
+    "Transaction",
+    "TransactionEvent",
+    "TransactionFailure",
+    "TransactionStatus",
+    "TransactionType",
+    "lock",
+    "lock_invoice",
+    "lock_invoices",
+]

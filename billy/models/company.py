@@ -1,0 +1,135 @@
+"""A company: the tenant that everything belongs to, and the API keys that open it."""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime, timedelta
+
+from sqlalchemy import String, select, update
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from billy.guid import new_guid, new_key
+from billy.models.base import NAME_LENGTH, Base, Guid, Owned, to_company
+from billy.secrets import Vault, hash_key
+
+# How long a company is left alone after its n-th refusal in a row by the processor.
+PARKING = (
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=12),
+)
+
+
+class Company(Base):
+    """A tenant."""
+
+    __tablename__ = "company"
+    _shown = ("guid", "name")
+
+    guid: Mapped[str] = mapped_column(Guid, primary_key=True)
+    name: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
+    sealed_processor_key: Mapped[str] = mapped_column(String(1024))
+    """The processor's API key, encrypted (``billy.secrets``)."""
+    sealed_callback_key: Mapped[str] = mapped_column(String(1024))
+    """The secret in the URL that the processor calls back, encrypted."""
+    callback_url: Mapped[str | None] = mapped_column(String(512))
+    """Where the processor should call back; registering it is an intent that runs retry."""
+    callback_registered_at: Mapped[datetime | None]
+    """When the processor accepted ``callback_url``; empty while that is still to be done."""
+    parked_until: Mapped[datetime | None]
+    """Nothing is submitted for the company before this instant, since the processor refused its key."""
+    parked_count: Mapped[int] = mapped_column(default=0)
+    """Refusals of the key in a row; the next pause grows with it."""
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    @classmethod
+    def register(
+        cls, session: Session, vault: Vault, now: datetime, *, processor_key: str, name: str | None = None
+    ) -> tuple[Company, str]:
+        """Add a company with its first API key; the key is returned and never again to be had."""
+        company = cls(
+            guid=new_guid("CP", now),
+            name=name,
+            sealed_processor_key=vault.seal(processor_key),
+            sealed_callback_key=vault.seal(new_key()),
+            parked_count=0,
+            created_at=now,
+            updated_at=now,
+        )
+        session.add(company)
+        session.flush()
+        return company, company.add_api_key(session, now)
+
+    @classmethod
+    def of_api_key(cls, session: Session, key: str, now: datetime) -> Company | None:
+        """The company that an API key opens at ``now``, in one query; None for any other key.
+
+        This is the one look-up that does not start from a company: it is what finds it. The index finds
+        a hash, so its timing says nothing of how much of a key is right.
+        """
+        statement = (
+            select(cls)
+            .join(ApiKey, ApiKey.company_guid == cls.guid)
+            .where(
+                ApiKey.key_hash == hash_key(key),
+                (ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > now),
+            )
+        )
+        return session.scalar(statement)
+
+    def add_api_key(self, session: Session, now: datetime) -> str:
+        """Add one more API key and return it; only its hash is kept."""
+        key = new_key()
+        session.add(ApiKey(company_guid=self.guid, guid=new_guid("AK", now), key_hash=hash_key(key), created_at=now))
+        return key
+
+    def reset_api_key(self, session: Session, now: datetime, *, grace: timedelta = timedelta(0)) -> str:
+        """Replace all API keys by a new one; the old ones stop working after ``grace``."""
+        expires_at = now + grace
+        session.execute(
+            update(ApiKey)
+            .where(ApiKey.company_guid == self.guid)
+            .where((ApiKey.expires_at.is_(None)) | (ApiKey.expires_at > expires_at))
+            .values(expires_at=expires_at)
+        )
+        self.updated_at = now
+        return self.add_api_key(session, now)
+
+    def has_callback_key(self, vault: Vault, key: str) -> bool:
+        """Whether ``key`` is the one in the company's callback URL."""
+        return hmac.compare_digest(vault.open(self.sealed_callback_key).encode(), key.encode("utf-8", "replace"))
+
+    def rotate_secrets(self, vault: Vault, now: datetime) -> None:
+        """Seal both secrets anew under the vault's first key."""
+        self.sealed_processor_key = vault.rotate(self.sealed_processor_key)
+        self.sealed_callback_key = vault.rotate(self.sealed_callback_key)
+        self.updated_at = now
+
+    def park(self, now: datetime) -> None:
+        """The processor refused the company's key: leave it alone, longer each time."""
+        pause = PARKING[min(self.parked_count, len(PARKING) - 1)]
+        self.parked_count += 1
+        self.parked_until = now + pause
+        self.updated_at = now
+
+    def unpark(self, now: datetime) -> None:
+        """The processor answered with the company's key again."""
+        if self.parked_count:
+            self.parked_count = 0
+            self.parked_until = None
+            self.updated_at = now
+
+
+class ApiKey(Owned):
+    """One key to a company's API; several live side by side while an old one is phased out."""
+
+    __tablename__ = "api_key"
+    __table_args__ = (to_company(),)
+    _shown = ("company_guid", "guid", "expires_at")
+
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    """SHA-256 of the key, hexadecimal."""
+    expires_at: Mapped[datetime | None]
+    """The key is refused from this instant on; empty means never."""

@@ -1,0 +1,43 @@
+"""When a submission is tried again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+JITTER = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """The operator's choice of pauses; the last of each sequence repeats."""
+
+    maximum_retry: int
+    """Soft refusals that are forgiven: N means N + 1 attempts (as in 2014, contract D19)."""
+    after_refusal: Sequence[timedelta]
+    """Pauses after the first, second … soft refusal."""
+    after_silence: Sequence[timedelta]
+    """Pauses while the processor cannot be reached or a look-up is not conclusive; these use up no retry."""
+
+    def is_spent(self, refusals: int) -> bool:
+        """Whether ``refusals`` soft refusals are more than may be."""
+        return refusals > self.maximum_retry
+
+    def next_after_refusal(self, now: datetime, refusals: int) -> datetime:
+        """When to try again after the ``refusals``-th soft refusal (counted from 1)."""
+        return now + _jittered(self.after_refusal, refusals)
+
+    def next_after_silence(self, now: datetime, silences: int, *, retry_after: float | None = None) -> datetime:
+        """When to try again after the ``silences``-th failure to get an answer in a row (counted from 1).
+
+        ``retry_after`` seconds, if the processor named them, are the least.
+        """
+        pause = _jittered(self.after_silence, silences)
+        return now + max(pause, timedelta(seconds=retry_after or 0))
+
+
+def _jittered(pauses: Sequence[timedelta], number: int) -> timedelta:
+    # Spread by a tenth, so that what failed together does not come back together.
+    return pauses[min(number, len(pauses)) - 1] * random.uniform(1 - JITTER, 1 + JITTER)
