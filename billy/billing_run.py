@@ -1,0 +1,358 @@
+"""One scheduler run: file what is due, submit what is open.
+
+Any number of runs may go on at once, on any number of hosts: each takes rows that no other holds
+(``billy.statements``), in batches, so a run's memory does not grow with what is due. One bad row
+never stops the others: a batch that fails is done again row by row, and what then fails is reported
+and left for another day.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from billy.errors import ConfigurationError, Misconfigured, ProcessorError, Refused
+from billy.guid import new_guid
+from billy.models import BillingRun, Company, Transaction
+from billy.models.base import lock
+from billy.models.subscription import DueSubscription, Filed, file_missed
+from billy.models.transaction import OPEN
+from billy.settings import Settings
+from billy.statements import database_now, due_subscriptions, insert_filed
+from billy.submission import Outcome, Result, Submitter, persist
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Sessions = sessionmaker[Session]
+
+CLOCK_TOLERANCE = timedelta(seconds=5)
+
+MOST_PERIODS = 100
+"""Missed periods of one subscription that are filed in one batch; the rest follow in the next."""
+
+CALLBACKS_A_RUN = 20
+"""Callback registrations that one run tries: a processor that is away must not hold up the billing."""
+
+DOUBTS_NAMED = 20
+
+RECORD_AFTER = 0.2
+"""Seconds that an answer may wait to be recorded together with others."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did. Each submission counts once among succeeded, pending, failed, retrying and canceled."""
+
+    filed: int = 0
+    """Invoices."""
+    submitted: int = 0
+    """Claims that were acted on."""
+    succeeded: int = 0
+    pending: int = 0
+    failed: int = 0
+    """Ended unpaid: refused for good, retries used up, or the processor's record failed."""
+    declined: int = 0
+    """Refusals among the failed and the retrying."""
+    retrying: int = 0
+    canceled: int = 0
+    parked: int = 0
+    """Companies whose processor key was refused."""
+    in_doubt: int = 0
+    """Transactions whose outcome has been unknown for longer than ``billy.transaction.doubt_alert``."""
+    errors: int = 0
+    """What should not happen: crashes of an adapter, rows that could not be filed or recorded."""
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)
+
+    @property
+    def exit_code(self) -> int:
+        """0 if nothing needs a person, else 1."""
+        return 1 if self.errors or self.parked or self.in_doubt else 0
+
+
+Progress = Callable[[Summary], None]
+
+
+def check_clock(sessions: Sessions, now: datetime) -> None:
+    """ConfigurationError if this host's clock and the database's are more than five seconds apart.
+
+    What is due is read off the host's clock: one that is ahead would bill early.
+    """
+    with sessions() as session:
+        difference = abs(database_now(session) - now)
+    if difference > CLOCK_TOLERANCE:
+        raise ConfigurationError(
+            f"this host's clock and the database's are {difference.total_seconds():.0f} s apart; "
+            f"more than {CLOCK_TOLERANCE.total_seconds():.0f} s is refused, since a wrong clock bills at the wrong time"
+        )
+
+
+def run(
+    sessions: Sessions,
+    settings: Settings,
+    submitter: Submitter,
+    now: datetime,
+    *,
+    concurrency: int = 8,
+    progress: Progress = lambda summary: None,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> Summary:
+    """File every period that has begun by ``now`` and submit every transaction that is due by then.
+
+    ``concurrency`` calls to processors go on at once. When ``is_stopping`` turns true, no more is begun;
+    what is under way is finished and recorded.
+    """
+    summary = Summary()
+    with sessions() as session:
+        run_guid = _begin(session, settings, now)
+        try:
+            _register_callbacks(session, submitter, now, summary)
+            _file(session, settings, now, summary, progress, is_stopping)
+            _submit(session, settings, submitter, now, concurrency, summary, progress, is_stopping)
+            _report_doubt(session, settings, summary)
+        finally:
+            # Also when the run is cut short: the counts say how far it came.
+            session.rollback()
+            _end(session, run_guid, summary)
+    return summary
+
+
+def _begin(session: Session, settings: Settings, now: datetime) -> str:
+    guid = new_guid("RN", now)
+
+    def work() -> None:
+        session.execute(delete(BillingRun).where(BillingRun.started_at < now - settings.keep_runs))
+        session.add(
+            BillingRun(
+                guid=guid,
+                host=f"{socket.gethostname()[:200]}:{os.getpid()}",
+                started_at=now,
+                finished_at=None,
+                counts={},
+            )
+        )
+
+    persist(session, work)
+    return guid
+
+
+def _end(session: Session, guid: str, summary: Summary) -> None:
+    def work() -> None:
+        session.execute(
+            update(BillingRun)
+            .where(BillingRun.guid == guid)
+            .values(finished_at=database_now(session), counts=summary.as_dict())
+        )
+
+    persist(session, work)
+
+
+# -- filing ------------------------------------------------------------------------------------------
+
+
+def _file(
+    session: Session,
+    settings: Settings,
+    now: datetime,
+    summary: Summary,
+    progress: Progress,
+    is_stopping: Callable[[], bool],
+) -> None:
+    bad: set[tuple[str, str]] = set()
+
+    def take() -> list[DueSubscription]:
+        return due_subscriptions(session, now, limit=settings.batch_size, excluding=bad)
+
+    def file_batch() -> tuple[int, int]:
+        filed = [(due, file_missed(due, now, most=MOST_PERIODS)) for due in take()]
+        if filed:
+            insert_filed(session, filed, now)
+        return len(filed), _count(filed)
+
+    def file_one_by_one() -> tuple[int, int]:
+        subscriptions, invoices = 0, 0
+        for due in take():
+            subscriptions += 1
+            try:
+                with session.begin_nested():
+                    filed = [(due, file_missed(due, now, most=MOST_PERIODS))]
+                    insert_filed(session, filed, now)
+                    invoices += _count(filed)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:  # one bad subscription must not stop the others' billing (D17)
+                log.exception("filing_failed", company=due.company_guid, subscription=due.guid)
+                bad.add((due.company_guid, due.guid))
+                summary.errors += 1
+        return subscriptions, invoices
+
+    while not is_stopping():
+        # Committed together: the invoices, their transactions, and the subscriptions' next dates.
+        subscriptions, invoices = _in_batch_or_one_by_one(session, file_batch, file_one_by_one)
+        if not subscriptions:
+            break
+        summary.filed += invoices
+        progress(summary)
+
+
+def _count(filed: Sequence[tuple[DueSubscription, Filed]]) -> int:
+    return sum(len(rows.invoices) for _, rows in filed)
+
+
+def _in_batch_or_one_by_one(session: Session, batch: Callable[[], T], one_by_one: Callable[[], T]) -> T:
+    try:
+        return persist(session, batch)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:  # some row is bad: find out which, and do the others
+        log.exception("batch_failed")
+        session.rollback()
+        return persist(session, one_by_one)
+
+
+# -- submitting --------------------------------------------------------------------------------------
+
+
+def _submit(
+    session: Session,
+    settings: Settings,
+    submitter: Submitter,
+    now: datetime,
+    concurrency: int,
+    summary: Summary,
+    progress: Progress,
+    is_stopping: Callable[[], bool],
+) -> None:
+    """Keep ``concurrency`` threads busy with calls while this thread claims and records.
+
+    The database is only ever used here, the processor only in the threads.
+    """
+    calling: set[Future[Outcome]] = set()
+    done: list[Outcome] = []
+    oldest_done = 0.0
+    is_exhausted = False
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="submit") as pool:
+        while True:
+            if not is_exhausted and not is_stopping() and len(calling) <= concurrency:
+                claims = persist(session, lambda: submitter.claim_due(session, now, settings.batch_size))
+                is_exhausted = not claims  # committed: the claims are ours, the calls may begin
+                calling |= {pool.submit(submitter.perform, claim) for claim in claims}
+            if calling:
+                finished, calling = wait(calling, timeout=RECORD_AFTER, return_when=FIRST_COMPLETED)
+                oldest_done = oldest_done if done else time.monotonic()
+                done += [future.result() for future in finished]
+            is_due = len(done) >= settings.batch_size or time.monotonic() - oldest_done >= RECORD_AFTER
+            if done and (is_due or not calling):
+                results = _record(session, submitter, done, now, summary)
+                # What a look-up proved not to have happened is due again at once.
+                is_exhausted = is_exhausted and Result.GIVEN_BACK not in results
+                done = []
+                progress(summary)
+            if is_stopping():
+                submitter.stop()
+            if not calling and not done and (is_exhausted or is_stopping()):
+                return
+
+
+def _record(
+    session: Session, submitter: Submitter, outcomes: list[Outcome], now: datetime, summary: Summary
+) -> list[Result]:
+    def record_batch() -> list[Result]:
+        return submitter.record(session, outcomes, now)
+
+    def record_one_by_one() -> list[Result]:
+        results = []
+        for outcome in outcomes:
+            try:
+                with session.begin_nested():
+                    results += submitter.record(session, [outcome], now)
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:  # it stays in doubt, and is looked up when its lease is over
+                log.exception("recording_failed", transaction=outcome.claim.transaction_guid)
+                summary.errors += 1
+        return results
+
+    results = _in_batch_or_one_by_one(session, record_batch, record_one_by_one)
+    for result in results:
+        if result not in (Result.GIVEN_BACK, Result.STALE):
+            summary.submitted += 1
+            setattr(summary, result.value, getattr(summary, result.value) + 1)
+    for outcome in outcomes:
+        _count_answer(outcome, summary)
+    return results
+
+
+def _count_answer(outcome: Outcome, summary: Summary) -> None:
+    if isinstance(outcome.answer, Refused):
+        summary.declined += 1
+    elif isinstance(outcome.answer, Exception) and not isinstance(outcome.answer, ProcessorError):
+        summary.errors += 1
+
+
+# -- the rest ----------------------------------------------------------------------------------------
+
+
+def _register_callbacks(session: Session, submitter: Submitter, now: datetime, summary: Summary) -> None:
+    """Register callbacks that could not be registered when their company was: each run tries some again."""
+    missing = session.scalars(
+        select(Company)
+        .where(
+            Company.callback_url.is_not(None),
+            Company.callback_registered_at.is_(None),
+            (Company.parked_until.is_(None)) | (Company.parked_until <= now),
+        )
+        .order_by(func.random())
+        .limit(CALLBACKS_A_RUN)
+    ).all()
+    session.commit()  # nothing was written: this ends the transaction before the calls
+    for company in missing:
+        assert company.callback_url is not None
+        try:
+            submitter.processors.of(company).register_callback(company.callback_url)
+            answer: ProcessorError | None = None
+        except ProcessorError as error:
+            log.warning("callback_not_registered", company=company.guid, code=error.code)
+            answer = error
+
+        def work(company: Company = company, answer: ProcessorError | None = answer) -> None:
+            lock(session, company)
+            if isinstance(answer, Misconfigured):
+                company.park(now)
+            elif answer is None:
+                company.callback_registered_at = now
+                company.updated_at = now
+
+        persist(session, work)
+
+
+def _report_doubt(session: Session, settings: Settings, summary: Summary) -> None:
+    """Count what has been in doubt for too long: a person has to ask the processor (``billy resolve``)."""
+    is_old = (
+        Transaction.submit_status.in_(OPEN),
+        Transaction.in_doubt.is_(True),
+        Transaction.last_send_at < database_now(session) - settings.doubt_alert,
+    )
+    summary.in_doubt = session.scalar(select(func.count()).select_from(Transaction).where(*is_old)) or 0
+    for row in session.execute(
+        select(Transaction.company_guid, Transaction.guid, Transaction.last_send_at).where(*is_old).limit(DOUBTS_NAMED)
+    ):
+        log.error("doubt_lasts", company=row.company_guid, transaction=row.guid, since=row.last_send_at.isoformat())
+    summary.parked = (
+        session.scalar(select(func.count()).select_from(Company).where(Company.parked_until.is_not(None))) or 0
+    )
+    session.commit()

@@ -1,0 +1,136 @@
+"""The database: engine, sessions, and when a request commits.
+
+We do not use pyramid_tm. Billy must commit what it is about to do *before* it calls a processor, so
+one request may commit twice, and each commit is written where it happens (``outside_database``).
+
+Both databases get the same code. SQLite has no row locks: there every transaction that may write
+begins with BEGIN IMMEDIATE, so writers queue up; readers (``read_only``) never wait for them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.request import Request
+from pyramid.response import Response
+from pyramid.tweens import EXCVIEW
+from pyramid_retry import mark_error_retryable
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from billy.errors import DatabaseUnavailable
+from billy.settings import Settings
+
+SQLITE_BUSY_SECONDS = 30
+
+_open = threading.local()
+
+
+def make_engine(settings: Settings) -> Engine:
+    """The engine for the configured database; connects only when first used."""
+    if settings.database_url.startswith("postgresql"):
+        engine = create_engine(
+            settings.database_url,
+            pool_size=settings.pool_size,
+            max_overflow=settings.max_overflow,
+            executemany_mode="values_plus_batch",
+        )
+    else:
+        engine = create_engine(settings.database_url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    for name, change in (("begin", 1), ("commit", -1), ("rollback", -1)):
+        event.listen(engine, name, lambda connection, change=change: _count_open(change))
+    return engine
+
+
+def make_sessions(engine: Engine) -> sessionmaker[Session]:
+    """Sessions that may write. Objects stay readable after a commit: whoever changes one locks it first,
+    and that reads it again."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def read_only(engine: Engine) -> Engine:
+    """The same engine for transactions that only read; matters on SQLite alone."""
+    return engine.execution_options(billy_read_only=True)
+
+
+def open_transactions() -> int:
+    """How many database transactions this thread has open: 0 whenever a processor is called."""
+    return getattr(_open, "count", 0)
+
+
+def _count_open(change: int) -> None:
+    _open.count = max(open_transactions() + change, 0)
+
+
+def _set_up_sqlite(connection: Any, record: object) -> None:
+    # The driver must not begin transactions by itself: it would begin them DEFERRED, and two that both
+    # read and then write cannot be resolved by waiting.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("billy_read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def outside_database(request: Request) -> Iterator[None]:
+    """Commit what the request did so far, and hold no transaction during the block (a processor's call).
+
+    What was committed stays, whatever the block does. The request cannot be retried as a whole any more.
+    """
+    request.db.commit()
+    request.has_committed = True
+    yield
+
+
+def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) -> Callable[[Request], Response]:
+    """Commit a request's work if its answer is below 400; roll everything else back."""
+
+    def commit_tween(request: Request) -> Response:
+        try:
+            response = handler(request)
+            if "db" in vars(request):
+                request.db.commit() if response.status_code < 400 else request.db.rollback()
+            return response
+        except (OperationalError, InterfaceError) as error:
+            # Away, restarting, out of disk, deadlocked or locked for too long: all pass.
+            unavailable = DatabaseUnavailable("The database is unavailable right now, try again in a moment")
+            if not request.has_committed:
+                mark_error_retryable(unavailable)
+            raise unavailable from error
+        finally:
+            if "db" in vars(request):
+                request.db.close()
+
+    return commit_tween
+
+
+def _open_session(request: Request) -> Session:
+    engine = request.registry["billy.engine"]
+    if request.method in ("GET", "HEAD"):
+        engine = read_only(engine)
+    return Session(engine, expire_on_commit=False)
+
+
+def includeme(config: Configurator) -> None:
+    """Give every request a lazily opened ``request.db``, and commit it."""
+    settings: Settings = config.registry["billy.settings"]
+    engine = make_engine(settings)
+    config.registry["billy.engine"] = engine
+    config.registry["billy.sessions"] = make_sessions(engine)
+    config.add_request_method(_open_session, "db", reify=True)
+    config.add_request_method(lambda request: False, "has_committed", reify=True)
+    config.add_settings({"retry.attempts": 3})
+    config.include("pyramid_retry")
+    config.add_tween("billy.db.commit_tween_factory", under=EXCVIEW)

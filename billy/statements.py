@@ -1,0 +1,167 @@
+"""The statements that a run lives from: claims, due subscriptions, bulk inserts, and the database's clock.
+
+They stand apart because they are the ones that PostgreSQL and SQLite do differently, and the ones to
+tune: everything else goes through the ORM. On PostgreSQL rows are taken with ``FOR UPDATE SKIP LOCKED``,
+so any number of runs share the work without waiting; SQLite ignores that clause, and needs none,
+because ``BEGIN IMMEDIATE`` lets one writer in at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy.orm import Session, aliased
+
+from billy import clock
+from billy.models import (
+    Company,
+    Customer,
+    Invoice,
+    InvoiceStatus,
+    Plan,
+    Subscription,
+    Transaction,
+    TransactionType,
+)
+from billy.models.base import UtcDateTime
+from billy.models.subscription import DueSubscription, Filed
+from billy.models.transaction import OPEN
+
+
+def database_clock(session: Session) -> ColumnElement[datetime]:
+    """The database's own clock, which all hosts share; leases are measured with it alone.
+
+    An SQLite file has no clock of its own and no second host: there it is this host's.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return func.clock_timestamp(type_=UtcDateTime())
+    return literal(clock.utc_now(), UtcDateTime())
+
+
+def database_now(session: Session) -> datetime:
+    """What ``database_clock`` shows, as a value."""
+    now = session.scalar(select(database_clock(session)))
+    assert now is not None
+    return now
+
+
+def claim_due(
+    session: Session, now: datetime, *, limit: int, lease: timedelta, deadline: timedelta
+) -> Sequence[Row[Any]]:
+    """Claim up to ``limit`` open transactions that are due at ``now``; the caller commits, then may act.
+
+    A row is (transaction's columns as found *before* the claim, ``customer_uri``, ``charge_uri``,
+    ``sealed_processor_key``, ``parked_count``, ``database_now``). The claim itself is the UPDATE: one
+    more attempt, in doubt, leased. A charge is claimed only while its invoice is processing, a refund
+    only while it is settled; one in doubt always, since its outcome has to be found out.
+    """
+    charge = aliased(Transaction)
+    at = database_clock(session)
+    is_refund = Transaction.transaction_type == TransactionType.REFUND
+    due = (
+        select(
+            Transaction.company_guid,
+            Transaction.guid,
+            Transaction.invoice_guid,
+            Transaction.customer_guid,
+            Transaction.transaction_type,
+            Transaction.amount,
+            Transaction.funding_instrument_uri,
+            Transaction.appears_on_statement_as,
+            Transaction.submission_key,
+            Transaction.attempt,
+            Transaction.in_doubt,
+            Transaction.last_send_at,
+            Customer.processor_uri.label("customer_uri"),
+            charge.processor_uri.label("charge_uri"),
+            Company.sealed_processor_key,
+            Company.parked_count,
+            at.label("database_now"),
+        )
+        .join(Invoice, _same(Invoice, Transaction.company_guid, Transaction.invoice_guid))
+        .join(Customer, _same(Customer, Transaction.company_guid, Transaction.customer_guid))
+        .join(Company, Company.guid == Transaction.company_guid)
+        .outerjoin(charge, _same(charge, Transaction.company_guid, Transaction.refund_of_guid))
+        .where(
+            # Literal values: PostgreSQL uses the partial index only if it sees them when it plans.
+            Transaction.submit_status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True)),
+            Transaction.next_attempt_at <= now,
+            or_(Transaction.leased_until.is_(None), Transaction.leased_until < at),
+            or_(Company.parked_until.is_(None), Company.parked_until <= now),
+            or_(
+                Transaction.in_doubt,
+                and_(~is_refund, Invoice.status == InvoiceStatus.PROCESSING),
+                and_(is_refund, Invoice.status == InvoiceStatus.SETTLED),
+            ),
+        )
+        .order_by(Transaction.next_attempt_at, Transaction.guid)
+        .limit(limit)
+        .with_for_update(of=Transaction, key_share=True, skip_locked=True)
+    )
+    rows = session.execute(due).all()
+    if rows:
+        leased_from = min(row.database_now for row in rows)
+        session.execute(
+            update(Transaction)
+            .where(
+                tuple_(Transaction.company_guid, Transaction.guid).in_([(row.company_guid, row.guid) for row in rows])
+            )
+            .values(
+                attempt=Transaction.attempt + 1,
+                # A doubtful one will only be looked up: its last possible send stays what it was.
+                last_send_at=case(
+                    (Transaction.in_doubt, Transaction.last_send_at), else_=leased_from + lease - deadline
+                ),
+                in_doubt=True,
+                leased_until=leased_from + lease,
+            ),
+            execution_options={"synchronize_session": False},
+        )
+    return rows
+
+
+def due_subscriptions(
+    session: Session, now: datetime, *, limit: int, excluding: Collection[tuple[str, str]] = ()
+) -> list[DueSubscription]:
+    """Lock up to ``limit`` subscriptions that have an invoice due at ``now``, the longest due first."""
+    statement = (
+        select(*DueSubscription.columns())
+        .join(Plan, _same(Plan, Subscription.company_guid, Subscription.plan_guid))
+        .where(Subscription.canceled_at.is_(None), Subscription.next_invoice_at <= now)
+        .order_by(Subscription.next_invoice_at, Subscription.guid)
+        .limit(limit)
+        .with_for_update(of=Subscription, key_share=True, skip_locked=True)
+    )
+    if excluding:
+        statement = statement.where(tuple_(Subscription.company_guid, Subscription.guid).not_in(list(excluding)))
+    return [DueSubscription(*row) for row in session.execute(statement)]
+
+
+def insert_filed(session: Session, filed: Sequence[tuple[DueSubscription, Filed]], now: datetime) -> None:
+    """Write what was filed for locked subscriptions, and move them on."""
+    invoices = [invoice for _, rows in filed for invoice in rows.invoices]
+    transactions = [transaction for _, rows in filed for transaction in rows.transactions]
+    if invoices:
+        session.execute(insert(Invoice), invoices)
+    if transactions:
+        session.execute(insert(Transaction), transactions)
+    session.execute(
+        update(Subscription),
+        [
+            {
+                "company_guid": due.company_guid,
+                "guid": due.guid,
+                "invoice_count": rows.invoice_count,
+                "next_invoice_at": rows.next_invoice_at,
+                "updated_at": now,
+            }
+            for due, rows in filed
+        ],
+    )
+
+
+def _same(model: Any, company_guid: Any, guid: Any) -> ColumnElement[bool]:
+    return and_(model.company_guid == company_guid, model.guid == guid)
