@@ -22,15 +22,17 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from billy.db import persist
 from billy.errors import ConfigurationError, Misconfigured, ProcessorError, Refused
 from billy.guid import new_guid
 from billy.models import BillingRun, Company, Transaction
 from billy.models.base import lock
 from billy.models.subscription import DueSubscription, Filed, file_missed
 from billy.models.transaction import OPEN
+from billy.recording import Outcome, Result
 from billy.settings import Settings
 from billy.statements import database_now, due_subscriptions, insert_filed
-from billy.submission import Outcome, Result, Submitter, persist
+from billy.submission import Submitter
 
 log = structlog.get_logger(__name__)
 
@@ -123,7 +125,7 @@ def run(
             _register_callbacks(session, submitter, now, summary)
             _file(session, settings, now, summary, progress, is_stopping)
             _submit(session, settings, submitter, now, concurrency, summary, progress, is_stopping)
-            _report_doubt(session, settings, summary)
+            _report(session, settings, now, summary)
         finally:
             # Also when the run is cut short: the counts say how far it came.
             session.rollback()
@@ -334,14 +336,15 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
             if isinstance(answer, Misconfigured):
                 company.park(now)
             elif answer is None:
+                company.unpark(now)
                 company.callback_registered_at = now
                 company.updated_at = now
 
         persist(session, work)
 
 
-def _report_doubt(session: Session, settings: Settings, summary: Summary) -> None:
-    """Count what has been in doubt for too long: a person has to ask the processor (``billy resolve``)."""
+def _report(session: Session, settings: Settings, now: datetime, summary: Summary) -> None:
+    """Count what needs a person: doubts that last (``billy resolve`` ends them) and refused processor keys."""
     is_old = (
         Transaction.submit_status.in_(OPEN),
         Transaction.in_doubt.is_(True),
@@ -352,7 +355,5 @@ def _report_doubt(session: Session, settings: Settings, summary: Summary) -> Non
         select(Transaction.company_guid, Transaction.guid, Transaction.last_send_at).where(*is_old).limit(DOUBTS_NAMED)
     ):
         log.error("doubt_lasts", company=row.company_guid, transaction=row.guid, since=row.last_send_at.isoformat())
-    summary.parked = (
-        session.scalar(select(func.count()).select_from(Company).where(Company.parked_until.is_not(None))) or 0
-    )
+    summary.parked = session.scalar(select(func.count()).select_from(Company).where(Company.parked_until > now)) or 0
     session.commit()

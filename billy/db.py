@@ -10,10 +10,12 @@ begins with BEGIN IMMEDIATE, so writers queue up; readers (``read_only``) never 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
+import structlog
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
@@ -24,24 +26,34 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from billy.errors import DatabaseUnavailable
-from billy.settings import Settings
+from billy.settings import Settings, driver_url
 
 SQLITE_BUSY_SECONDS = 30
+
+DATABASE_TRIES = 4
+"""How often a piece of work is begun that the database could not finish."""
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
 
 _open = threading.local()
 
 
 def make_engine(settings: Settings) -> Engine:
     """The engine for the configured database; connects only when first used."""
-    if settings.database_url.startswith("postgresql"):
+    return engine_at(settings.database_url, pool_size=settings.pool_size, max_overflow=settings.max_overflow)
+
+
+def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine:
+    """The same for a bare URL, where there are no settings: migrations on the command line, tests."""
+    url = driver_url(url)
+    if url.startswith("postgresql"):
         engine = create_engine(
-            settings.database_url,
-            pool_size=settings.pool_size,
-            max_overflow=settings.max_overflow,
-            executemany_mode="values_plus_batch",
+            url, pool_size=pool_size, max_overflow=max_overflow, executemany_mode="values_plus_batch"
         )
     else:
-        engine = create_engine(settings.database_url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     for name, change in (("begin", 1), ("commit", -1), ("rollback", -1)):
@@ -92,6 +104,26 @@ def outside_database(request: Request) -> Iterator[None]:
     request.db.commit()
     request.has_committed = True
     yield
+
+
+def persist(session: Session, work: Callable[[], T]) -> T:
+    """Do ``work`` and commit; begin anew after a deadlock, a serialization error or a lost connection.
+
+    ``work`` must be safe to repeat, also when the lost commit had in fact succeeded: every write of
+    ours is, since claims are leases and records are fenced.
+    """
+    for left in reversed(range(DATABASE_TRIES)):
+        try:
+            result = work()
+            session.commit()
+            return result
+        except (OperationalError, InterfaceError) as error:
+            session.rollback()
+            if not left:
+                raise
+            log.warning("database_stumbled", error=type(error.orig).__name__, tries_left=left)
+            time.sleep(0.1 * 4 ** (DATABASE_TRIES - 1 - left))
+    raise AssertionError("unreachable")
 
 
 def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) -> Callable[[Request], Response]:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, case, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, insert, literal, or_, select, tuple_, update
 from sqlalchemy.orm import Session, aliased
 
 from billy import clock
@@ -48,9 +48,7 @@ def database_now(session: Session) -> datetime:
     return now
 
 
-def claim_due(
-    session: Session, now: datetime, *, limit: int, lease: timedelta, deadline: timedelta
-) -> Sequence[Row[Any]]:
+def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, deadline: timedelta) -> Sequence[Any]:
     """Claim up to ``limit`` open transactions that are due at ``now``; the caller commits, then may act.
 
     A row is (transaction's columns as found *before* the claim, ``customer_uri``, ``charge_uri``,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import DateTime, Dialect, Enum, ForeignKeyConstraint, MetaData, String, select
+from sqlalchemy import DateTime, Dialect, Enum, ForeignKeyConstraint, MetaData, String, inspect, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -116,12 +116,12 @@ def lock(session: Session, record: R) -> R:
 
     Locks are taken in the order customer, subscription, invoice, transaction; within a kind by guid.
     """
-    session.refresh(record, with_for_update={"key_share": True})
+    session.refresh(record, with_for_update={"key_share": True, "of": type(record)})
     return record
 
 
 def lock_all(session: Session, model: type[R], *where: Any) -> list[R]:
     """Lock and read again all records of a kind that match, in the order of their primary key."""
-    statement = select(model).where(*where).order_by(*model.__table__.primary_key.columns)
+    statement = select(model).where(*where).order_by(*inspect(model).primary_key)
     statement = statement.with_for_update(key_share=True, of=model).execution_options(populate_existing=True)
     return list(session.scalars(statement))

@@ -221,4 +221,4 @@ TRANSACTION: Lifecycle[TransactionStatus, ProcessorEvent] = Lifecycle(
 
 if __name__ == "__main__":
     for lifecycle in (INVOICE, SUBMISSION, TRANSACTION):
-        print(f"## {lifecycle.name}\n\n{lifecycle.markdown()}\n")  # type: ignore[attr-defined]  # three types, one method
+        print(f"## {lifecycle.name}\n\n{lifecycle.markdown()}\n")
