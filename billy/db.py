@@ -50,10 +50,14 @@ def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine
     url = driver_url(url)
     if url.startswith("postgresql"):
         engine = create_engine(
-            url, pool_size=pool_size, max_overflow=max_overflow, executemany_mode="values_plus_batch"
+            url,
+            hide_parameters=True,  # in errors: among them are keys
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            executemany_mode="values_plus_batch",
         )
     else:
-        engine = create_engine(url, connect_args={"timeout": SQLITE_BUSY_SECONDS})
+        engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS})
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     for name, change in (("begin", 1), ("commit", -1), ("rollback", -1)):

@@ -178,10 +178,11 @@ class Submitter:
         transaction that could not be finished is left for the scheduler, open.
         """
         send_before = started + (self._settings.request_deadline - self._settings.call_deadline).total_seconds()
-        now = database_now(session)
-        claims = [
-            self._claim_new(session, transaction, send_before=send_before, now=now) for transaction in transactions
-        ]
+        with session.no_autoflush:  # the claim goes into the INSERT
+            now = database_now(session)
+            claims = [
+                self._claim_new(session, transaction, send_before=send_before, now=now) for transaction in transactions
+            ]
         session.commit()  # from here on a crash leaves a claim in doubt, which a run looks up
         outcomes = [self.perform(claim) for claim in claims]
         persist(session, lambda: self.record(session, outcomes, clock.utc_now()))

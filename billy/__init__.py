@@ -1,0 +1,30 @@
+"""Billy, a recurring billing server.
+
+==============  =================================================================================
+app             the WSGI application, put together from top to bottom
+settings        every option of the ini
+models          the rules: plans, customers, subscriptions, invoices, transactions
+processors      adapters to payment processors
+api             HTTP: what is accepted, what is answered, what goes wrong
+submission      claim, commit, call, record: where the database and a processor meet
+recording       what an answer or an event of a processor means for the records
+billing_run     one run of the scheduler: file what is due, submit what is open
+scripts         the commands
+db, schema      engine, sessions, commits; migrations
+statements      SQL that differs between PostgreSQL and SQLite
+errors          everything that is raised on purpose
+clock, guid     what time it is, ids that sort by it
+secrets, log    keys at rest, and logs that do not tell them
+==============  =================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def main(global_config: dict[str, str], **ini: Any) -> Any:
+    """The WSGI application for an ini's section that says ``use = egg:billy``."""
+    from billy.app import main  # late, so that importing billy loads no web framework
+
+    return main(global_config, **ini)

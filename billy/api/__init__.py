@@ -1,0 +1,20 @@
+"""HTTP: JSON over basic authentication.
+
+=============  ==================================================================================
+routes         where: every path, and who is looked up for it
+security       who: API keys, and the two permissions
+contexts       the record that a path names, found through its company
+api_view       how a view says what it needs, takes and returns
+parameters     how a query string, a form or a JSON body is read
+schemas        what we accept: one schema a request
+fields         … and the types of its parameters
+instants       … and how dates are written
+serializers    what we emit
+errors         what goes wrong: one table of status codes, one JSON body
+pagination     lists
+processing     what a view asks of the payment processor
+external_ids   inserting what may not be there twice
+tweens         what surrounds every request: its id, its log line, CORS, the limit of its body
+views          one file a noun
+=============  ==================================================================================
+"""

@@ -1,0 +1,76 @@
+"""What a view asks of the payment processor, and the commits that go with it.
+
+No database transaction is open during a call (``outside_database``), so whatever a view looked at
+before one may be stale after it: lock the record, and look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import structlog
+from pyramid.request import Request
+
+from billy import clock
+from billy.db import outside_database
+from billy.errors import OutcomeUnknown, ProcessorError, Unavailable
+from billy.models import Company, Transaction, lock
+from billy.processors.base import Callback, Processor, SubmissionType
+
+log = structlog.get_logger(__name__)
+
+
+def validate_instrument(request: Request, uri: str | None, purpose: str) -> None:
+    """Raise what the processor has against an instrument that is to be debited or credited."""
+    if uri is not None:
+        with _processor(request, request.identity) as processor:
+            processor.validate_funding_instrument(uri, SubmissionType(purpose))
+
+
+def customer_at_processor(request: Request, guid: str, uri: str | None) -> str | None:
+    """The processor's record of a new customer: the given one, checked, or a new one.
+
+    None while the processor cannot be asked: the first charge makes the record then.
+    """
+    with _processor(request, request.identity) as processor:
+        if uri is not None:
+            processor.validate_customer(uri)
+            return uri
+        try:
+            return processor.create_customer(guid)
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("customer_creation_postponed", customer=guid, code=error.code)
+            return None
+
+
+def register_callback(request: Request, company: Company) -> None:
+    """Have the processor call the company's ``callback_url``; if that fails, the scheduler tries again."""
+    assert company.callback_url is not None
+    try:
+        with _processor(request, company) as processor:
+            processor.register_callback(company.callback_url)
+    except ProcessorError as error:
+        log.warning("callback_not_registered", company=company.guid, code=error.code)
+    else:
+        lock(request.db, company)
+        company.callback_registered_at = company.updated_at = clock.utc_now()
+
+
+def read_callback(request: Request, company: Company, body: bytes, headers: Mapping[str, str]) -> Callback | None:
+    """What a callback means, after asking the processor itself."""
+    with _processor(request, company) as processor:
+        return processor.read_callback(body, headers)
+
+
+def submit(request: Request, transactions: Sequence[Transaction]) -> None:
+    """Submit new transactions at once. Commits, and never raises for what the processor does."""
+    if transactions:
+        request.has_committed = True
+        request.registry["billy.submitter"].submit_now(request.db, transactions, started=request.started)
+
+
+@contextmanager
+def _processor(request: Request, company: Company) -> Iterator[Processor]:
+    with outside_database(request):
+        yield request.registry["billy.processors"].of(company)

@@ -1,0 +1,261 @@
+"""What we accept: one schema a request. The same one reads forms and JSON; ``fields`` has the types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from billy.api.fields import (
+    Amount,
+    Count,
+    CustomerGuid,
+    Description,
+    ExternalID,
+    Flag,
+    FrequencyChoice,
+    Interval,
+    InvoiceTypeChoice,
+    ItemName,
+    Limit,
+    Name,
+    Offset,
+    PeriodicAmount,
+    PlanGuid,
+    PlanTypeChoice,
+    ProcessorKey,
+    RefundAmount,
+    SignedAmount,
+    Start,
+    Statement,
+    Surroundings,
+    Unit,
+    Uri,
+    UriFilter,
+    text_of,
+)
+from billy.api.parameters import SPELLINGS, Parameters
+from billy.errors import ValidationError
+from billy.models.base import MAXIMUM_AMOUNT
+from billy.models.schedule import LONGEST_INTERVAL
+
+MOST_LINES = 1000
+"""Items, and adjustments, of an invoice."""
+
+
+class Schema(BaseModel):
+    """A request's parameters. An empty text is the same as an absent one, and so is a null."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+
+    numbered: ClassVar[Mapping[str, type[Schema]]] = {}
+    """Lists that a form spells ``item_name1``, by their singular."""
+    nullable: ClassVar[frozenset[str]] = frozenset()
+    """Parameters for which a null of JSON means something."""
+    keeps_empty: ClassVar[bool] = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, values: Any) -> Any:
+        if cls.keeps_empty or not isinstance(values, dict):
+            return values
+        return {
+            name: value for name, value in values.items() if value != "" and (value is not None or name in cls.nullable)
+        }
+
+
+S = TypeVar("S", bound=Schema)
+
+
+def validate(schema: type[S], parameters: Parameters, surroundings: Surroundings) -> S:
+    """The checked parameters; ValidationError names every wrong one."""
+    errors = parameters.errors
+    try:
+        checked = schema.model_validate(parameters.values, context=surroundings)
+    except pydantic.ValidationError as error:
+        for mistake in error.errors(include_url=False, include_input=False):
+            errors.setdefault(parameters.name(mistake["loc"]), []).append(text_of(mistake))
+    if errors:
+        raise ValidationError(errors)
+    return checked
+
+
+# -- bodies ------------------------------------------------------------------------------------------
+
+
+class CompanyCreate(Schema):
+    """POST /v1/companies"""
+
+    processor_key: ProcessorKey
+    name: Name | None = None
+
+
+class CustomerCreate(Schema):
+    """POST /v1/customers"""
+
+    processor_uri: Uri | None = None
+    external_id: ExternalID | None = None
+
+
+class PlanCreate(Schema):
+    """POST /v1/plans"""
+
+    plan_type: PlanTypeChoice
+    frequency: FrequencyChoice
+    amount: PeriodicAmount
+    interval: Interval = 1
+    name: Name | None = None
+    description: Description | None = None
+    external_id: ExternalID | None = None
+
+    @field_validator("interval")
+    @classmethod
+    def _ends_within_a_century(cls, interval: int, info: ValidationInfo) -> int:
+        longest = LONGEST_INTERVAL.get(info.data.get("frequency"), interval)  # type: ignore[arg-type]  # it may be wrong
+        if interval > longest:
+            raise PydanticKnownError("less_than_equal", {"le": longest})
+        return interval
+
+
+class SubscriptionCreate(Schema):
+    """POST /v1/subscriptions"""
+
+    customer_guid: CustomerGuid
+    plan_guid: PlanGuid
+    funding_instrument_uri: Uri | None = None
+    amount: PeriodicAmount | None = None
+    appears_on_statement_as: Statement | None = None
+    started_at: Start | None = None
+    external_id: ExternalID | None = None
+
+
+class SubscriptionChange(Schema):
+    """PUT /v1/subscriptions/<guid>: what is absent stays as it is."""
+
+    nullable = frozenset({"amount", "appears_on_statement_as"})
+
+    funding_instrument_uri: Uri | None = None
+    amount: PeriodicAmount | None = None
+    appears_on_statement_as: Statement | None = None
+    open_invoices: Flag = False
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The columns that were named, with their new values."""
+        return self.model_dump(exclude_unset=True, exclude={"open_invoices"})
+
+
+class SubscriptionCancel(Schema):
+    """POST /v1/subscriptions/<guid>/cancel"""
+
+    open_invoices: Flag = False
+
+
+class Item(Schema):
+    """What was sold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: ItemName
+    amount: SignedAmount
+    type: Name | None = None
+    quantity: Count | None = None
+    volume: Count | None = None
+    unit: Unit | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _respell(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for spelled, name in SPELLINGS.items():
+                if spelled in values and values.get(name) in (None, values[spelled]):
+                    values = {**values, name: values[spelled]}
+                    del values[spelled]
+        return values
+
+
+class Adjustment(Schema):
+    """A discount (negative) or a fee."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    amount: SignedAmount
+    reason: Name | None = None
+
+
+class InvoiceCreate(Schema):
+    """POST /v1/invoices"""
+
+    numbered = {"item": Item, "adjustment": Adjustment}
+
+    customer_guid: CustomerGuid
+    amount: Amount
+    funding_instrument_uri: Uri | None = None
+    title: Name | None = None
+    external_id: ExternalID | None = None
+    appears_on_statement_as: Statement | None = None
+    items: Annotated[list[Item], Field(max_length=MOST_LINES)] = []
+    adjustments: Annotated[list[Adjustment], Field(max_length=MOST_LINES)] = []
+
+    @field_validator("adjustments")
+    @classmethod
+    def _leave_something_due(cls, adjustments: list[Adjustment], info: ValidationInfo) -> list[Adjustment]:
+        if "amount" in info.data:
+            effective = info.data["amount"] + sum(adjustment.amount for adjustment in adjustments)
+            if not 0 <= effective <= MAXIMUM_AMOUNT:
+                raise PydanticCustomError(
+                    "effective_amount",
+                    "The effective amount would be {effective}; it must be at least 0 and at most {most}",
+                    {"effective": effective, "most": MAXIMUM_AMOUNT},
+                )
+        return adjustments
+
+
+class InvoiceChange(Schema):
+    """PUT /v1/invoices/<guid>"""
+
+    funding_instrument_uri: Uri
+
+
+class Refund(Schema):
+    """POST /v1/invoices/<guid>/refund"""
+
+    amount: RefundAmount
+
+
+# -- lists -------------------------------------------------------------------------------------------
+
+
+class ListQuery(Schema):
+    """The query of any list. Filters are matched exactly."""
+
+    keeps_empty = True
+
+    offset: Offset = 0
+    limit: Limit = 20
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The values to match, by column."""
+        return self.model_dump(exclude_unset=True, exclude={"offset", "limit"})
+
+
+class ExternalIDQuery(ListQuery):
+    """Plans and subscriptions."""
+
+    external_id: ExternalID | None = None
+
+
+class CustomerQuery(ExternalIDQuery):
+    """Customers."""
+
+    processor_uri: UriFilter | None = None
+
+
+class InvoiceQuery(ExternalIDQuery):
+    """Invoices."""
+
+    invoice_type: InvoiceTypeChoice | None = None

@@ -1,0 +1,1 @@
+"""The views: read what was validated, call one verb, return the record."""

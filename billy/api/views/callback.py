@@ -1,0 +1,22 @@
+"""What a processor tells us on its own accord."""
+
+from __future__ import annotations
+
+from pyramid.request import Request
+
+from billy import clock
+from billy.api.api_view import api_view
+from billy.api.processing import read_callback
+from billy.api.security import Permission
+from billy.models import Company
+from billy.recording import apply_callback
+
+
+@api_view("callback", "POST", permission=Permission.PUBLIC)
+def receive_callback(company: Company, request: Request) -> dict[str, str]:
+    """``ok`` if the event was news; ``ignore`` for a repeat, or for what does not concern us."""
+    callback = read_callback(request, company, request.body, dict(request.headers))
+    if callback is None:
+        return {"code": "ignore"}
+    is_news = apply_callback(request.db, company.guid, callback, clock.utc_now())
+    return {"code": "ok" if is_news else "ignore"}

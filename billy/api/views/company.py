@@ -1,0 +1,45 @@
+"""Companies."""
+
+from __future__ import annotations
+
+import re
+
+from pyramid.request import Request
+
+from billy import clock
+from billy.api.api_view import api_view
+from billy.api.processing import register_callback
+from billy.api.schemas import CompanyCreate
+from billy.api.security import Permission
+from billy.errors import InvalidRequest
+from billy.models import Company
+from billy.settings import Settings
+
+_HOST = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,260}\Z")
+
+
+@api_view("companies", "POST", permission=Permission.PUBLIC, body=CompanyCreate, returns=Company)
+def create_company(context: None, request: Request) -> Company:
+    """Register a company. The answer is the only one that shows its new API key."""
+    body: CompanyCreate = request.validated
+    vault = request.registry["billy.vault"]
+    company, request.api_key = Company.register(request.db, vault, clock.utc_now(), **body.model_dump())
+    key = vault.open(company.sealed_callback_key)
+    company.callback_url = f"{_base_url(request)}/v1/companies/{company.guid}/callbacks/{key}/"
+    register_callback(request, company)
+    return company
+
+
+@api_view("company", "GET", permission=Permission.COMPANY, returns=Company)
+def show_company(company: Company, request: Request) -> Company:
+    """The caller's own company."""
+    return company
+
+
+def _base_url(request: Request) -> str:
+    settings: Settings = request.registry["billy.settings"]
+    if settings.callback_base_url is not None:
+        return settings.callback_base_url.rstrip("/")
+    if _HOST.match(request.host_url) is None:
+        raise InvalidRequest("The request's Host is not one that a processor could call back")
+    return str(request.application_url)

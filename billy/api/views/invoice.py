@@ -1,0 +1,87 @@
+"""Invoices."""
+
+from __future__ import annotations
+
+from pyramid.request import Request
+
+from billy import clock
+from billy.api.api_view import api_view
+from billy.api.external_ids import insert
+from billy.api.pagination import Page, owned_by, page
+from billy.api.processing import submit, validate_instrument
+from billy.api.schemas import InvoiceChange, InvoiceCreate, InvoiceQuery, Refund
+from billy.api.security import Permission
+from billy.errors import InvalidOperationError, ValidationError
+from billy.models import Company, Customer, Invoice, Plan, Subscription, TransactionType, lock, lock_invoice
+from billy.models.invoice import new_invoice
+
+
+@api_view("invoices", "POST", permission=Permission.COMPANY, body=InvoiceCreate, returns=Invoice)
+def create_invoice(company: Company, request: Request) -> Invoice:
+    """Invoice a customer; with an instrument it is charged at once."""
+    body: InvoiceCreate = request.validated
+    customer = request.db.get_one(Customer, (company.guid, body.customer_guid))
+    _refuse_deleted(customer)
+    validate_instrument(request, body.funding_instrument_uri, TransactionType.DEBIT)
+    _refuse_deleted(lock(request.db, customer))  # he may be gone since
+    now = clock.utc_now()
+    invoice = Invoice(**new_invoice(now, company_guid=company.guid, **body.model_dump()))
+    is_due = invoice.funding_instrument_uri is not None and invoice.effective_amount > 0
+    charges = [invoice.charge(now)] if is_due else []
+    insert(request.db, invoice)
+    submit(request, charges)
+    return invoice
+
+
+@api_view("invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
+@api_view("customer_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
+def list_invoices(parent: Company | Customer, request: Request) -> Page[Invoice]:
+    """All invoices, or those of a customer, his subscriptions' among them (D26)."""
+    return page(request, owned_by(parent, Invoice))
+
+
+@api_view("subscription_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
+@api_view("plan_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
+def list_scheduled_invoices(parent: Subscription | Plan, request: Request) -> Page[Invoice]:
+    """The invoices of a subscription or plan, the latest period first."""
+    return page(request, owned_by(parent, Invoice), Invoice.scheduled_at.desc(), Invoice.guid.desc())
+
+
+@api_view("invoice", "GET", permission=Permission.COMPANY, returns=Invoice)
+def show_invoice(invoice: Invoice, request: Request) -> Invoice:
+    """One invoice."""
+    return invoice
+
+
+@api_view("invoice", "PUT", permission=Permission.COMPANY, body=InvoiceChange, returns=Invoice)
+def change_invoice(invoice: Invoice, request: Request) -> Invoice:
+    """Charge an unpaid invoice to another instrument, at once."""
+    body: InvoiceChange = request.validated
+    validate_instrument(request, body.funding_instrument_uri, invoice.transaction_type)
+    db = request.db
+    if lock(db, db.get_one(Customer, (invoice.company_guid, invoice.customer_guid))).deleted:
+        raise InvalidOperationError("Cannot charge an invoice of a deleted customer")
+    charge = lock_invoice(db, invoice).change_instrument(body.funding_instrument_uri, clock.utc_now())
+    db.flush()  # the old charge is canceled before the new one is alive: uq_transaction_charge_alive
+    submit(request, [] if charge is None else [charge])
+    return invoice
+
+
+@api_view("invoice_refund", "POST", permission=Permission.COMPANY, body=Refund, returns=Invoice)
+def refund_invoice(invoice: Invoice, request: Request) -> Invoice:
+    """Give money back, at once."""
+    body: Refund = request.validated
+    submit(request, lock_invoice(request.db, invoice).refund(body.amount, clock.utc_now()))
+    return invoice
+
+
+@api_view("invoice_cancel", "POST", permission=Permission.COMPANY, returns=Invoice)
+def cancel_invoice(invoice: Invoice, request: Request) -> Invoice:
+    """Nobody has to pay it any more."""
+    lock_invoice(request.db, invoice).cancel(clock.utc_now())
+    return invoice
+
+
+def _refuse_deleted(customer: Customer) -> None:
+    if customer.deleted:
+        raise ValidationError.of("customer_guid", "Cannot create an invoice for a deleted customer")

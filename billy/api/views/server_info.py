@@ -1,0 +1,76 @@
+"""The server itself: which it is, and whether it is well."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+import structlog
+from pyramid.request import Request
+from sqlalchemy import select
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from billy import schema
+from billy.api.api_view import api_view
+from billy.api.security import Permission
+from billy.api.serializers import instant
+from billy.models import BillingRun, Company, Transaction
+from billy.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@api_view("index", "GET", permission=Permission.PUBLIC)
+def index(context: None, request: Request) -> dict[str, Any]:
+    """Which server this is; when a company last moved money is told to that company only."""
+    settings: Settings = request.registry["billy.settings"]
+    return {
+        "server": "Billy - The recurring payment server",
+        "powered_by": "BalancedPayments.com",
+        "version": _version(),
+        "revision": settings.revision,
+        "last_transaction_created_at": _last_transaction(request, request.identity),
+    }
+
+
+@api_view("health", "GET", permission=Permission.PUBLIC)
+def health(context: None, request: Request) -> dict[str, Any]:
+    """Whether this server can do its work: 200, or 503 with what is wrong."""
+    head = schema.head_revision()
+    current = last_run = None
+    try:
+        current = schema.current_revision(request.db.connection())
+        if current == head:
+            last_run = request.db.scalar(select(BillingRun).order_by(BillingRun.guid.desc()).limit(1))
+    except (OperationalError, InterfaceError) as error:
+        log.warning("database_unavailable", error=type(error.orig).__name__)
+        status = database = "unavailable"
+    else:
+        status, database = ("ok" if current == head else "schema_outdated"), "ok"
+    if status != "ok":
+        request.response.status_code = 503
+    return {
+        "status": status,
+        "database": database,
+        "schema": {"current": current, "head": head},
+        "last_run": last_run
+        and {
+            "guid": last_run.guid,
+            "started_at": instant(last_run.started_at),
+            "finished_at": instant(last_run.finished_at),
+        },
+    }
+
+
+def _last_transaction(request: Request, company: Company | None) -> str | None:
+    if company is None:
+        return None
+    newest = select(Transaction.created_at).where(Transaction.company_guid == company.guid)
+    return instant(request.db.scalar(newest.order_by(Transaction.guid.desc()).limit(1)))
+
+
+def _version() -> str:
+    try:
+        return metadata.version("billy")
+    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
+        return "0.0.0"

@@ -1,0 +1,98 @@
+"""Subscriptions."""
+
+from __future__ import annotations
+
+from pyramid.request import Request
+
+from billy import clock
+from billy.api.api_view import api_view
+from billy.api.external_ids import insert
+from billy.api.pagination import Page, owned_by, page
+from billy.api.processing import submit, validate_instrument
+from billy.api.schemas import ExternalIDQuery, SubscriptionCancel, SubscriptionChange, SubscriptionCreate
+from billy.api.security import Permission
+from billy.errors import ValidationError
+from billy.guid import new_guid
+from billy.models import Company, Customer, Plan, Subscription, lock
+
+
+@api_view("subscriptions", "POST", permission=Permission.COMPANY, body=SubscriptionCreate, returns=Subscription)
+def create_subscription(company: Company, request: Request) -> Subscription:
+    """Subscribe a customer to a plan; without ``started_at`` it starts now, and the first invoice is charged."""
+    body: SubscriptionCreate = request.validated
+    db = request.db
+    customer = db.get_one(Customer, (company.guid, body.customer_guid))
+    plan = db.get_one(Plan, (company.guid, body.plan_guid))
+    _refuse_deleted(customer, plan)
+    validate_instrument(request, body.funding_instrument_uri, plan.plan_type)
+    _refuse_deleted(lock(db, customer), lock(db, plan))  # either may be gone since
+    now = clock.utc_now()
+    started_at = body.started_at or now
+    subscription = Subscription(
+        company_guid=company.guid,
+        guid=new_guid("SU", now),
+        started_at=started_at,
+        next_invoice_at=started_at,
+        invoice_count=0,
+        created_at=now,
+        updated_at=now,
+        **body.model_dump(exclude={"started_at"}),
+    )
+    insert(db, subscription)
+    charges = [charge for _, charge in subscription.file_due(db, now) if charge is not None]
+    if body.started_at is None:
+        submit(request, charges)
+    return subscription
+
+
+@api_view("subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription])
+@api_view(
+    "customer_subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription]
+)
+@api_view("plan_subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription])
+def list_subscriptions(parent: Company | Customer | Plan, request: Request) -> Page[Subscription]:
+    """All subscriptions, or those of a customer or plan."""
+    return page(request, owned_by(parent, Subscription))
+
+
+@api_view("subscription", "GET", permission=Permission.COMPANY, returns=Subscription)
+def show_subscription(subscription: Subscription, request: Request) -> Subscription:
+    """One subscription."""
+    return subscription
+
+
+@api_view("subscription", "PUT", permission=Permission.COMPANY, body=SubscriptionChange, returns=Subscription)
+def change_subscription(subscription: Subscription, request: Request) -> Subscription:
+    """Change what comes next; ``open_invoices`` charges what is unpaid to the instrument too."""
+    body: SubscriptionChange = request.validated
+    if not (body.changes or body.open_invoices):
+        raise ValidationError.of("funding_instrument_uri", "There is nothing to change, neither this nor anything else")
+    validate_instrument(request, body.funding_instrument_uri, subscription.plan.plan_type)
+    now = clock.utc_now()
+    lock(request.db, subscription).change(body.changes, now)
+    if body.open_invoices:
+        if subscription.funding_instrument_uri is None:
+            raise ValidationError.of("open_invoices", "There is no funding_instrument_uri to charge them to")
+        subscription.move_open_invoices(request.db, now)
+    return subscription
+
+
+@api_view("subscription_cancel", "POST", permission=Permission.COMPANY, body=SubscriptionCancel, returns=Subscription)
+def cancel_subscription(subscription: Subscription, request: Request) -> Subscription:
+    """File no more invoices; ``open_invoices`` cancels those that are unpaid too."""
+    body: SubscriptionCancel = request.validated
+    now = clock.utc_now()
+    lock(request.db, subscription).cancel(now)
+    if body.open_invoices:
+        subscription.cancel_open_invoices(request.db, now)
+    return subscription
+
+
+def _refuse_deleted(customer: Customer, plan: Plan) -> None:
+    errors = {}
+    if customer.deleted:
+        errors["customer_guid"] = ["Cannot subscript to a deleted customer"]
+    if plan.deleted:
+        errors["plan_guid"] = ["Cannot subscript to a deleted plan"]
+    if errors:
+        raise ValidationError(errors)

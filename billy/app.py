@@ -1,0 +1,55 @@
+"""The WSGI application: its whole assembly, in the order in which it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pyramid.config import Configurator
+from pyramid.router import Router
+
+from billy.log import set_up_logging
+from billy.processors.base import ProcessorFactory
+from billy.secrets import Vault
+from billy.settings import Settings
+from billy.submission import Processors, Submitter
+
+
+def main(global_config: Mapping[str, str], **ini: Any) -> Router:
+    """The application for an ini; ConfigurationError names every mistake in it."""
+    settings = Settings.load(ini)
+    set_up_logging(settings)
+    return make_app(settings, pyramid_settings=_pyramid_settings(ini))
+
+
+def make_app(
+    settings: Settings,
+    *,
+    processor_factory: ProcessorFactory | None = None,
+    pyramid_settings: Mapping[str, Any] | None = None,
+) -> Router:
+    """The application for checked settings; a ``processor_factory`` made elsewhere is shared with its maker."""
+    with Configurator(settings=dict(pyramid_settings or {}), exceptionresponse_view=None) as config:
+        vault = Vault(settings.secret_keys)
+        processors = Processors(processor_factory or settings.make_processor_factory(), vault)
+        config.registry.update(
+            {
+                "billy.settings": settings,
+                "billy.vault": vault,
+                "billy.processors": processors,
+                "billy.submitter": Submitter(settings, processors),
+            }
+        )
+        config.include("billy.db")
+        config.include("billy.api.tweens")
+        config.include("billy.api.security")
+        config.include("billy.api.serializers")
+        config.include("billy.api.api_view")
+        config.include("billy.api.routes")
+        config.include("billy.api.errors")
+        config.scan("billy.api.views")
+        return config.make_wsgi_app()
+
+
+def _pyramid_settings(ini: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in ini.items() if name.startswith("pyramid.")}
