@@ -1,0 +1,44 @@
+"""``billy verify``: do the books hold?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from billy.db import read_only
+from billy.scripts import EXIT_CODES
+from billy.scripts.common import open_sessions, settings_argument
+from billy.settings import Settings
+from billy.verification import INVARIANTS, violations
+
+
+@click.command("verify", epilog=EXIT_CODES)
+@settings_argument
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each violation.")
+def verify(settings: Settings, as_json: bool) -> None:
+    """Check every invariant of the books and print what breaks one; exit 1 if anything does.
+
+    Reads only, and may run beside everything else: good for every night.
+    """
+    sessions = open_sessions(settings)
+    with sessions(bind=read_only(sessions.kw["bind"])) as session:
+        found = list(violations(session))
+    if as_json:
+        for violation in found:
+            click.echo(json.dumps(asdict(violation)))
+    elif found:
+        meanings = {invariant.name: invariant.meaning for invariant in INVARIANTS}
+        table = Table("invariant", "company", "record", "detail")
+        for violation in found:
+            table.add_row(violation.invariant, violation.company_guid, violation.guid, violation.detail)
+        Console().print(table)
+        for name in dict.fromkeys(violation.invariant for violation in found):
+            click.echo(f"{name}: {meanings[name]}")
+    else:
+        click.echo(f"The books hold: {len(INVARIANTS)} invariants, no violation.")
+    sys.exit(1 if found else 0)
