@@ -1,0 +1,65 @@
+# The one door. `make` alone tells what there is; only Python 3.11 or newer has to be on the machine.
+
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+# The first Python that is new enough and can make virtual environments; `make PYTHON=…` decides otherwise.
+CANDIDATES := python3 python3.13 python3.12 python3.11 python
+SUITABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in $(CANDIDATES); do \
+	$$python -c '$(SUITABLE)' 2>/dev/null && { echo $$python; break; }; done)
+
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run demo test lint format types check dist clean
+
+help:  ## print this
+	@echo "make TARGET, where TARGET is one of"
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
+
+run: $(VENV)/.installed  ## serve the API and the scheduler on 127.0.0.1:6543 (SQLite, sandbox)
+	$(BIN)/billy serve development.ini
+
+demo: $(VENV)/.installed  ## play the API's story against a real server and check every answer
+	$(BIN)/billy demo
+
+check: lint types test  ## all that CI runs: lint, types and test
+
+test: $(VENV)/.installed-test  ## the whole suite on PostgreSQL, the API and the scenarios on SQLite too
+	BILLY_TEST_DATABASE=sqlite $(BIN)/python -m pytest -n $(WORKERS) -q tests/api tests/scenarios
+	$(BIN)/python -m pytest -n $(WORKERS) -q
+
+lint: $(VENV)/.installed-test  ## ruff
+	$(BIN)/ruff check .
+
+format: $(VENV)/.installed-test  ## mend what ruff can mend
+	$(BIN)/ruff check --fix .
+
+types: $(VENV)/.installed-test  ## mypy
+	$(BIN)/mypy
+
+dist: $(VENV)/.installed-test  ## the sdist and the wheel, in dist/
+	rm -rf build dist
+	$(BIN)/python -m build
+	@ls dist
+
+venv: $(VENV)/.installed-test  ## the virtual environment with everything, in .venv
+
+clean:  ## remove what make and the tests made, but no database and no secrets
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Billy needs Python 3.11 or newer with venv; none of $(CANDIDATES) is"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps, so that the second call takes no time.
+$(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
+	$(PIP_INSTALL) .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml setup.py | $(VENV)/bin/python
+	$(PIP_INSTALL) '.[test]'
+	@touch $@ $(VENV)/.installed

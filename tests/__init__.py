@@ -1,0 +1,1 @@
+"""Billy's tests. The directories mirror the layers; ``tests.support`` is what they share."""

@@ -1,0 +1,1 @@
+"""What the tests share: databases, factories, an HTTP client, a clock that stands still."""
