@@ -1,0 +1,83 @@
+"""The ``billy`` command; one file a subcommand, and ``legacy`` for the names of 2014.
+
+Subcommands are imported only when they are run, so that ``billy --help`` need not load SQLAlchemy.
+Mistakes that a person can mend are told here, for all of them alike, in a line instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib import import_module
+
+import click
+
+# Pyramid 2.1 imports it; there is nothing that somebody who types a command could do about that.
+warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+
+SUBCOMMANDS = {
+    "serve": "Serve the API with the scheduler beside it: for newcomers.",
+    "demo": "Play the API's story against a real server, and check every answer.",
+    "init-db": "Make or upgrade the database, and a missing secrets file.",
+    "process-transactions": "File the invoices that are due and submit the open transactions.",
+    "create-company": "Register a company and print its API key.",
+    "list-companies": "List all companies, oldest first.",
+    "reset-api-key": "Replace a company's API keys by a new one, and print it.",
+    "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
+    "resolve": "End the doubt about a transaction by hand.",
+    "sandbox-settle": "Say how a pending charge ended: only with the sandbox processor.",
+    "generate-secret": "Print a fresh key for billy.secret_keys.",
+    "settings": "Print every option of the ini: name, default, meaning.",
+}
+"""Name and purpose of each, in the order of ``billy --help``."""
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done
+  1  it went wrong: the message says how
+  2  wrong usage, or a mistake in the settings"""
+
+
+class Billy(click.Group):
+    """The group that finds ``billy.scripts.<name>`` by itself."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One of them, imported now."""
+        if cmd_name not in SUBCOMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(import_module(f"billy.scripts.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Their purposes, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUBCOMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run one; what a person can mend becomes a line and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            # Imported here: a command that does not touch the database need not wait for it.
+            from billy.scripts.common import explanation
+
+            told = explanation(error)
+            if told is None:
+                raise
+            raise told from error
+
+
+@click.group(cls=Billy, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="billy", message="%(prog)s %(version)s")
+def main() -> None:
+    """Billy, the recurring-billing server.
+
+    Each command that needs settings takes them as `billy COMMAND development.ini` or as
+    `billy COMMAND -c development.ini`.
+    """

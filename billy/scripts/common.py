@@ -1,0 +1,157 @@
+"""What the commands share: which ini, which database, who is doing it, and how mistakes are told."""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import getpass
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import click
+import plaster
+from sqlalchemy import Engine
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from billy import schema
+from billy.db import make_engine, make_sessions
+from billy.errors import BillyError, ConfigurationError
+from billy.guid import is_guid
+from billy.log import set_up_logging
+from billy.settings import Settings, parse_duration
+
+ACTOR_LENGTH = 128
+
+
+class Duration(click.ParamType):
+    """``90s``, ``15m``, ``24h``, ``2d`` as a timedelta."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The timedelta."""
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Guid(click.ParamType):
+    """The guid of one kind of record."""
+
+    name = "guid"
+
+    def __init__(self, prefix: str, noun: str) -> None:
+        self._prefix = prefix
+        self._noun = noun
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The guid itself."""
+        if not (is_guid(value) and value.startswith(self._prefix)):
+            self.fail(f"{value!r} is not the guid of a {self._noun} ({self._prefix}…)", param, ctx)
+        return value
+
+
+def ini_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Pass the ini's path as ``ini``, given as the first argument or with ``-c``; stands above other arguments."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(*, ini: tuple[str, ...], config: str | None, **arguments: Any) -> Any:
+            given = [*ini, *([] if config is None else [config])]
+            if len(given) > 1:
+                raise click.UsageError(f"One ini is enough; got {' and '.join(given)}.")
+            if required and not given:
+                context = click.get_current_context()
+                raise click.UsageError(f"Which settings? For example: {context.command_path} development.ini")
+            return function(ini=given[0] if given else None, **arguments)
+
+        # Any number, because only so does click let the arguments that follow be the required ones.
+        command = click.argument("ini", nargs=-1, metavar="[INI]")(command)
+        return click.option("-c", "--config", metavar="INI", help="The same as the argument INI.")(command)
+
+    return decorate
+
+
+def settings_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Pass the checked ``settings`` of the ini that ``ini_argument`` takes, and log as they say."""
+
+    @ini_argument()
+    @functools.wraps(function)
+    def command(*, ini: str, **arguments: Any) -> Any:
+        settings = Settings.load(read_ini(ini))
+        set_up_logging(settings)
+        return function(settings=settings, **arguments)
+
+    return command
+
+
+def read_ini(ini: str, section: str | None = None) -> dict[str, str]:
+    """The options of the ini's app, or of another section, unchecked; ConfigurationError if it cannot be read."""
+    try:
+        loader = plaster.get_loader(ini, protocols=["wsgi"])
+        if not os.path.exists(loader.uri.path):
+            raise ConfigurationError(f"there is no file {ini}")
+        return dict(loader.get_settings(section) if section else loader.get_wsgi_app_settings())
+    except plaster.PlasterError:
+        raise ConfigurationError(f"{ini} is not an ini file") from None
+    except configparser.InterpolationError as error:
+        # Its own message quotes the value, which may hold a password.
+        raise ConfigurationError(
+            f"cannot read {ini}: {error.option} in [{error.section}] has a % that leads nowhere; a literal one is %%"
+        ) from None
+    except (configparser.Error, LookupError, OSError) as error:
+        raise ConfigurationError(f"cannot read {ini}: {error}") from None
+
+
+def open_engine(settings: Settings) -> Engine:
+    """The engine of the configured database, whatever its schema; not connected yet."""
+    try:
+        return make_engine(settings)
+    except (ArgumentError, ImportError) as error:
+        raise ConfigurationError(f"sqlalchemy.url: {error}") from None
+
+
+def open_sessions(settings: Settings) -> sessionmaker[Session]:
+    """Sessions on a database with the schema that this Billy needs; ConfigurationError for any other."""
+    engine = open_engine(settings)
+    with engine.connect() as connection:
+        current = schema.current_revision(connection)
+    if current != schema.head_revision():
+        raise ConfigurationError(
+            f"the database's schema is {current or 'missing'} and this Billy needs {schema.head_revision()}: "
+            "run `billy init-db` first"
+        )
+    return make_sessions(engine)
+
+
+def operator() -> str:
+    """Who runs the command, for the audit: ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())  # a container whose user has no name
+    return f"{user}@{socket.gethostname()}"[:ACTOR_LENGTH]
+
+
+class _Misconfigured(click.ClickException):
+    exit_code = 2
+
+
+def explanation(error: Exception) -> click.ClickException | None:
+    """The line, and the exit code, for an error that a person can do something about; None for a bug."""
+    if isinstance(error, ConfigurationError):
+        return _Misconfigured(str(error))
+    if isinstance(error, BillyError):
+        return click.ClickException(str(error))
+    if isinstance(error, (OperationalError, InterfaceError)):
+        return click.ClickException(f"the database does not answer: {_first_line(error)}")
+    return None
+
+
+def _first_line(error: DBAPIError) -> str:
+    lines = str(error.orig).strip().splitlines()
+    return lines[0] if lines else type(error.orig).__name__

@@ -1,0 +1,134 @@
+"""``billy demo``."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from billy.errors import BillyError, ConfigurationError
+from billy.processors.base import ReceiptStatus
+from billy.processors.sandbox import Sandbox
+from billy.scripts.common import ini_argument, read_ini
+from billy.scripts.init_db import initialize
+from billy.scripts.processes import Processes, scheduler_command, server_command
+from billy.scripts.story import Story
+from billy.settings import Settings
+
+INI = """\
+[app:main]
+use = egg:billy
+sqlalchemy.url = sqlite:///%(here)s/billy.sqlite
+billy.secret_keys = file:%(here)s/.billy-secrets
+billy.processor_factory = billy.processors.sandbox.Sandbox
+billy.sandbox.ledger = %(here)s/sandbox-ledger.sqlite
+billy.transaction.retry_schedule = 1s
+billy.company.display_callback_key = true
+
+[server:main]
+use = egg:waitress#main
+listen = 127.0.0.1:{port}
+"""
+
+
+@click.command("demo", epilog="""\b
+Exit codes:
+  0  every answer was right
+  1  one was not: which, and how, is told below the table
+  2  wrong usage, or a mistake in the settings""")  # fmt: skip
+@ini_argument(required=False)
+@click.option("--url", help="Play against a server that runs with the settings INI, instead of one of our own.")
+def demo(ini: str | None, url: str | None) -> None:
+    """Play the API's story against a real server, and check every answer.
+
+    It is the story of the API reference, over HTTP: a company registers and makes plans, a customer subscribes,
+    invoices are paid, refused, refunded and canceled, a card is declined twice and a bank account takes its
+    time. The scheduler runs as the command process-transactions. Everything happens in a directory that is
+    deleted afterwards, unless --url and INI name a server of yours, which must use the sandbox and
+    billy.company.display_callback_key.
+    """
+    if (url is None) != (ini is None):
+        raise click.UsageError("--url and INI go together: the scheduler needs the settings of that server.")
+    if url is not None and ini is not None:
+        _play(url.rstrip("/"), ini, owns_server=False)
+    else:
+        with _server() as (url, ini):
+            _play(url, ini, owns_server=True)
+
+
+def _play(url: str, ini: str, *, owns_server: bool) -> None:
+    sandbox = Settings.load(read_ini(ini)).make_processor_factory()
+    if not isinstance(sandbox, Sandbox):
+        raise ConfigurationError("billy.processor_factory is not the sandbox: the demo would move real money")
+
+    def run_scheduler() -> None:
+        command = [sys.executable, "-W", "ignore", "-m", *scheduler_command(ini)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
+        # 1 says that something needs a person: on a server that others use that need not be our doing.
+        if done.returncode not in ((0,) if owns_server else (0, 1)):
+            raise BillyError(f"process-transactions ended with exit code {done.returncode}:\n{done.stderr}")
+
+    story = Story(
+        url,
+        run_scheduler=run_scheduler,
+        settle=lambda uri: sandbox.settle(uri, ReceiptStatus.SUCCEEDED),
+        times_charged=sandbox.charged,
+    )
+    console = Console()
+    with console.status("The story is being played, which takes some seconds …"):
+        story.play(story.tell)
+    console.print(_table(story))
+    if story.mistakes:
+        raise BillyError("not every answer was right:\n" + "\n".join(f"  {mistake}" for mistake in story.mistakes))
+    console.print(f"All {len(story.steps)} answers were right.")
+
+
+def _table(story: Story) -> Table:
+    table = Table("", "what happened", Column("request", overflow="fold"), "answer")
+    for step in story.steps:
+        mark = "[green]✓[/green]" if step.is_right else "[red]✗[/red]"
+        table.add_row(mark, step.what, escape(step.request), escape(step.outcome))
+    return table
+
+
+@contextmanager
+def _server() -> Iterator[tuple[str, str]]:
+    """A server of our own on a free port, with everything it writes in a directory that goes away with it."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the blocks below are left
+    last_lines: deque[str] = deque(maxlen=40)
+
+    def keep(line: str) -> bool:
+        last_lines.append(line)
+        return False
+
+    with tempfile.TemporaryDirectory(prefix="billy-demo-") as directory, Processes() as processes:
+        port = _free_port()
+        ini = Path(directory, "demo.ini")
+        ini.write_text(INI.format(port=port))
+        initialize(str(ini), tell=last_lines.append)
+        processes.start("server", server_command(str(ini)), show=keep)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            processes.wait_for(f"{url}/")
+            yield url, str(ini)
+        except BillyError:
+            click.echo("The server's last words:\n" + "".join(last_lines), err=True)
+            raise
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

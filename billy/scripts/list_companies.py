@@ -1,0 +1,66 @@
+"""``billy list-companies``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from billy import clock
+from billy.models import ApiKey, Company
+from billy.scripts import EXIT_CODES
+from billy.scripts.common import open_sessions, settings_argument
+from billy.settings import Settings
+
+
+@click.command("list-companies", epilog=EXIT_CODES)
+@settings_argument
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for programs.")
+def list_companies(settings: Settings, *, as_json: bool) -> None:
+    """List all companies, oldest first.
+
+    Shows how many API keys of each are valid, and until when a company is left alone because the
+    processor refused its key. No secret is shown.
+    """
+    now = clock.utc_now()
+    with open_sessions(settings)() as session:
+        if as_json:
+            for company in _companies(session, now):
+                click.echo(json.dumps(company))
+            return
+        table = Table("guid", "name", "created at", "API keys", "callback", "parked until")
+        for company in _companies(session, now):
+            table.add_row(
+                company["guid"],
+                company["name"],
+                company["created_at"],
+                str(company["api_keys"]),
+                "registered" if company["callback_registered"] else "not registered",
+                company["parked_until"],
+            )
+    Console().print(table)
+
+
+def _companies(session: Session, now: datetime) -> Iterator[dict[str, Any]]:
+    valid = (
+        select(func.count())
+        .where(ApiKey.company_guid == Company.guid, or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > now))
+        .scalar_subquery()
+    )
+    statement = select(Company, valid).order_by(Company.guid).execution_options(yield_per=500)
+    for company, api_keys in session.execute(statement):
+        yield {
+            "guid": company.guid,
+            "name": company.name,
+            "created_at": company.created_at.isoformat(timespec="seconds"),
+            "api_keys": api_keys,
+            "callback_registered": company.callback_registered_at is not None,
+            "parked_until": company.parked_until and company.parked_until.isoformat(timespec="seconds"),
+        }
