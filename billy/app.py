@@ -8,6 +8,7 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.router import Router
 
+from billy.errors import ConfigurationError
 from billy.log import set_up_logging
 from billy.processors.base import ProcessorFactory
 from billy.secrets import Vault
@@ -16,10 +17,13 @@ from billy.submission import Processors, Submitter
 
 
 def main(global_config: Mapping[str, str], **ini: Any) -> Router:
-    """The application for an ini; ConfigurationError names every mistake in it."""
-    settings = Settings.load(ini)
-    set_up_logging(settings)
-    return make_app(settings, pyramid_settings=_pyramid_settings(ini))
+    """The application for an ini; the mistakes in one end the server, with a message instead of a traceback."""
+    try:
+        settings = Settings.load(ini)
+        set_up_logging(settings)
+        return make_app(settings, pyramid_settings=_pyramid_settings(ini))
+    except ConfigurationError as error:
+        raise SystemExit(f"Billy does not start: {error}") from None
 
 
 def make_app(

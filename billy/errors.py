@@ -65,6 +65,7 @@ class MoneyMoving(InvalidOperationError):
 
     @property
     def error_class(self) -> str:
+        """Its parent's: only the status code tells the two apart."""
         return InvalidOperationError.__name__
 
 

@@ -27,6 +27,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from billy.errors import ConfigurationError
 from billy.models.retry import RetryPolicy
@@ -43,7 +45,10 @@ def parse_duration(text: Any) -> Any:
     match = _DURATION.match(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 15m, 24h, 2d")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    except OverflowError:
+        raise ValueError(f"{text!r} is too long") from None
 
 
 def _durations(text: Any) -> Any:
@@ -59,7 +64,7 @@ def _lines(text: Any) -> Any:
 def _fernet_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
     for number, key in enumerate(keys, start=1):
         try:
-            Fernet(key.encode())
+            Fernet(key.encode("ascii"))
         except ValueError:
             raise ValueError(f"key {number} is not a key that `billy generate-secret` would make") from None
     return keys
@@ -69,14 +74,31 @@ def _factory(name: Any) -> Any:
     if not isinstance(name, str):
         return name
     try:
-        return pkgutil.resolve_name(name)
+        factory = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"cannot import {name!r}: {error}") from None
+    if not (hasattr(factory, "name") and hasattr(factory, "options")):
+        raise ValueError(f"{name!r} is not a processor factory")
+    return factory
+
+
+def driver_url(url: str) -> str:
+    """The database's URL with its driver named; SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3."""
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
 
 
 def _database_url(url: str) -> str:
-    # SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3; this is the one place that says psycopg2.
-    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
+    url = driver_url(url)
+    try:
+        is_ours = make_url(url).get_backend_name() in ("postgresql", "sqlite")
+    except ArgumentError:
+        is_ours = False
+    if not is_ours:
+        # The URL itself may hold a password, so it is not shown.
+        raise ValueError(
+            "is not a database URL such as sqlite:////var/lib/billy.sqlite or postgresql://user@host/billy"
+        )
+    return url
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -164,7 +186,9 @@ class Settings(BaseModel):
     pretty_print: bool = option("api.json.pretty_print", True, "Indent JSON answers.")
     allowed_origins: Lines = option("api.allowed_origins", (), "Origins that browsers may call from, in full.")
     log_format: str = option("billy.log.format", "text", "text for people, json for machines.", pattern="^(text|json)$")
-    log_level: str = option("billy.log.level", "INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_level: str = option(
+        "billy.log.level", "INFO", "What is less than this is not logged.", pattern="^(DEBUG|INFO|WARNING|ERROR)$"
+    )
 
     @model_validator(mode="after")
     def _deadlines_fit(self) -> Settings:
@@ -192,7 +216,8 @@ class Settings(BaseModel):
         others = {name: values.pop(name) for name in list(values) if name not in own}
         settings = None
         try:
-            settings = cls.model_validate(values)
+            # An option that is left empty is unset.
+            settings = cls.model_validate({name: value for name, value in values.items() if value != ""})
         except ValidationError as error:
             mistakes = {**_told(error), **mistakes}
         factory = settings.processor_factory if settings else _try_factory(values.get("billy.processor_factory"))

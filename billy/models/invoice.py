@@ -112,7 +112,7 @@ class Invoice(Owned):
         """A new charge of the effective amount to the invoice's instrument; the invoice is processing."""
         self.status = INVOICE.after(InvoiceEvent.CHARGE, self.status)
         self.updated_at = now
-        number = 1 + sum(1 for charge in self.charges if charge.duplicate_of_guid is None)
+        number = len(self.charges) + 1
         charge = Transaction(**new_charge(now, self, amount=self.effective_amount, number=number))
         set_committed_value(self, "transactions", [*self.transactions, charge])
         return charge
@@ -127,9 +127,9 @@ class Invoice(Owned):
             self.funding_instrument_uri = funding_instrument_uri
             self.updated_at = now
             return None
-        if INVOICE.allows(InvoiceEvent.CHARGE, self.status):
-            self._refuse_while_money_moves("changing its instrument")
-            self._cancel_open(self.charges, now)
+        INVOICE.after(InvoiceEvent.CHARGE, self.status)  # refuses before anything has changed
+        self._refuse_while_money_moves("changing its instrument")
+        self._cancel_open(self.charges, now)
         self.funding_instrument_uri = funding_instrument_uri
         return self.charge(now)
 

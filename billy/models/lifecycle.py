@@ -102,7 +102,7 @@ class Lifecycle(Generic[S, E]):
         initial: S | None,
         commands: Mapping[E, str],
         facts: Sequence[E],
-        table: Mapping[E, Sequence[S | None | _Refuse]],
+        table: Mapping[E, Sequence[S | _Refuse | None]],
     ) -> None:
         """``commands`` maps each command to the sentence that refuses it; rows of ``table`` follow ``states``."""
         self.name = name
@@ -111,12 +111,14 @@ class Lifecycle(Generic[S, E]):
         self.commands = tuple(commands)
         self.facts = tuple(facts)
         self._refusals = dict(commands)
-        self._cells: dict[tuple[E, S | None], S | None | _Refuse] = {}
+        self._cells: dict[tuple[E, S | None], S | _Refuse | None] = {}
         if set(table) != {*commands, *facts}:
             raise TypeError(f"{name}: the table's rows are not its commands and facts")
         for event, row in table.items():
             if len(row) != len(self.states):
                 raise TypeError(f"{name}: row {event} has {len(row)} cells for {len(self.states)} states")
+            if any(cell is None or cell not in (*self.states, REFUSE) for cell in row):
+                raise TypeError(f"{name}: row {event} leaves something that is not a state")
             if event in self.facts and REFUSE in row:
                 raise TypeError(f"{name}: {event} is a fact and cannot be refused")
             self._cells.update({(event, state): cell for state, cell in zip(self.states, row, strict=True)})

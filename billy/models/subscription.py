@@ -218,7 +218,7 @@ def file_missed(due: DueSubscription, now: datetime, *, most: int = 1000) -> Fil
             appears_on_statement_as=due.appears_on_statement_as,
             funding_instrument_uri=due.funding_instrument_uri,
         )
-        if due.funding_instrument_uri is not None:
+        if due.funding_instrument_uri is not None and due.amount:
             invoice["status"] = INVOICE.after(InvoiceEvent.CHARGE, invoice["status"])
             filed.transactions.append(new_charge(now, SimpleNamespace(**invoice), amount=due.amount, number=1))
         filed.invoices.append(invoice)
