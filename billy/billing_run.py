@@ -314,7 +314,7 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
     missing = session.scalars(
         select(Company)
         .where(
-            Company.callback_url.is_not(None),
+            Company.callback_base_url.is_not(None),
             Company.callback_registered_at.is_(None),
             (Company.parked_until.is_(None)) | (Company.parked_until <= now),
         )
@@ -323,9 +323,8 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
     ).all()
     session.commit()  # nothing was written: this ends the transaction before the calls
     for company in missing:
-        assert company.callback_url is not None
         try:
-            submitter.processors.of(company).register_callback(company.callback_url)
+            submitter.processors.register_callback(company)
             answer: ProcessorError | None = None
         except ProcessorError as error:
             log.warning("callback_not_registered", company=company.guid, code=error.code)

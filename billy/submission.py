@@ -52,6 +52,10 @@ class Processors:
         """The adapter for a company's processor key."""
         return self.with_key(company.sealed_processor_key)
 
+    def register_callback(self, company: Company) -> None:
+        """Have the company's processor call it back."""
+        self.of(company).register_callback(company.callback_url(self._vault))
+
     def with_key(self, sealed_processor_key: str) -> Processor:
         """The same, from the stored key."""
         processor: Processor = self._open(sealed_processor_key)

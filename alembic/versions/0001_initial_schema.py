@@ -83,7 +83,7 @@ def upgrade() -> None:
         text("name", 128, nullable=True),
         text("sealed_processor_key", 1024),
         text("sealed_callback_key", 1024),
-        text("callback_url", 512, nullable=True),
+        text("callback_base_url", 512, nullable=True),
         instant("callback_registered_at", nullable=True),
         instant("parked_until", nullable=True),
         number("parked_count"),

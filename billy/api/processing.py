@@ -45,11 +45,10 @@ def customer_at_processor(request: Request, guid: str, uri: str | None) -> str |
 
 
 def register_callback(request: Request, company: Company) -> None:
-    """Have the processor call the company's ``callback_url``; if that fails, the scheduler tries again."""
-    assert company.callback_url is not None
+    """Have the processor call the company back; if that fails, the scheduler tries again."""
     try:
-        with _processor(request, company) as processor:
-            processor.register_callback(company.callback_url)
+        with outside_database(request):
+            request.registry["billy.processors"].register_callback(company)
     except ProcessorError as error:
         log.warning("callback_not_registered", company=company.guid, code=error.code)
     else:

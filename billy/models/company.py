@@ -33,10 +33,10 @@ class Company(Base):
     """The processor's API key, encrypted (``billy.secrets``)."""
     sealed_callback_key: Mapped[str] = mapped_column(String(1024))
     """The secret in the URL that the processor calls back, encrypted."""
-    callback_url: Mapped[str | None] = mapped_column(String(512))
-    """Where the processor should call back; registering it is an intent that runs retry."""
+    callback_base_url: Mapped[str | None] = mapped_column(String(512))
+    """Where the processor reaches this server; the callback's whole URL holds a secret and is not stored."""
     callback_registered_at: Mapped[datetime | None]
-    """When the processor accepted ``callback_url``; empty while that is still to be done."""
+    """When the processor accepted the callback; empty while that is an intent that runs retry."""
     parked_until: Mapped[datetime | None]
     """Nothing is submitted for the company before this instant, since the processor refused its key."""
     parked_count: Mapped[int] = mapped_column(default=0)
@@ -46,7 +46,14 @@ class Company(Base):
 
     @classmethod
     def register(
-        cls, session: Session, vault: Vault, now: datetime, *, processor_key: str, name: str | None = None
+        cls,
+        session: Session,
+        vault: Vault,
+        now: datetime,
+        *,
+        processor_key: str,
+        name: str | None = None,
+        callback_base_url: str | None = None,
     ) -> tuple[Company, str]:
         """Add a company with its first API key; the key is returned and never again to be had."""
         company = cls(
@@ -54,6 +61,7 @@ class Company(Base):
             name=name,
             sealed_processor_key=vault.seal(processor_key),
             sealed_callback_key=vault.seal(new_key()),
+            callback_base_url=callback_base_url and callback_base_url.rstrip("/"),
             parked_count=0,
             created_at=now,
             updated_at=now,
@@ -96,6 +104,10 @@ class Company(Base):
         )
         self.updated_at = now
         return self.add_api_key(session, now)
+
+    def callback_url(self, vault: Vault) -> str:
+        """What the processor should call: the URL is itself the secret that authenticates it."""
+        return f"{self.callback_base_url}/v1/companies/{self.guid}/callbacks/{vault.open(self.sealed_callback_key)}/"
 
     def has_callback_key(self, vault: Vault, key: str) -> bool:
         """Whether ``key`` is the one in the company's callback URL."""

@@ -660,9 +660,9 @@ class _Ledger:
             try:
                 db.execute("PRAGMA journal_mode=WAL")
                 break
-            except sqlite3.OperationalError as error:
-                # Two processes that make the file at once: SQLite does not wait for this one.
-                if not _is_busy(error) or time.monotonic() > give_up:
+            except sqlite3.OperationalError:
+                # Two processes that make the file at once: SQLite refuses one of them without waiting.
+                if time.monotonic() > give_up:
                     raise
                 time.sleep(0.01)
         db.executescript(_SCHEMA)

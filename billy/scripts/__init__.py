@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "reset-api-key": "Replace a company's API keys by a new one, and print it.",
     "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
     "resolve": "End the doubt about a transaction by hand.",
+    "verify": "Check every invariant of the books and print what breaks one; exit 1 if anything does.",
     "sandbox-settle": "Say how a pending charge ended: only with the sandbox processor.",
     "generate-secret": "Print a fresh key for billy.secret_keys.",
     "settings": "Print every option of the ini: name, default, meaning.",

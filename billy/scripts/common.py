@@ -12,12 +12,13 @@ from typing import Any
 
 import click
 import plaster
+from alembic.util import CommandError
 from sqlalchemy import Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from billy import schema
-from billy.db import make_engine, make_sessions
+from billy.db import make_engine, make_sessions, read_only
 from billy.errors import BillyError, ConfigurationError
 from billy.guid import is_guid
 from billy.log import set_up_logging
@@ -115,17 +116,18 @@ def open_engine(settings: Settings) -> Engine:
         raise ConfigurationError(f"sqlalchemy.url: {error}") from None
 
 
-def open_sessions(settings: Settings) -> sessionmaker[Session]:
+def open_sessions(settings: Settings, *, only_reading: bool = False) -> sessionmaker[Session]:
     """Sessions on a database with the schema that this Billy needs; ConfigurationError for any other."""
     engine = open_engine(settings)
-    with engine.connect() as connection:
+    reading = read_only(engine)
+    with reading.connect() as connection:
         current = schema.current_revision(connection)
     if current != schema.head_revision():
         raise ConfigurationError(
             f"the database's schema is {current or 'missing'} and this Billy needs {schema.head_revision()}: "
             "run `billy init-db` first"
         )
-    return make_sessions(engine)
+    return make_sessions(reading if only_reading else engine)
 
 
 def operator() -> str:
@@ -143,7 +145,7 @@ class _Misconfigured(click.ClickException):
 
 def explanation(error: Exception) -> click.ClickException | None:
     """The line, and the exit code, for an error that a person can do something about; None for a bug."""
-    if isinstance(error, ConfigurationError):
+    if isinstance(error, (ConfigurationError, CommandError)):  # the latter: migrations that do not fit the database
         return _Misconfigured(str(error))
     if isinstance(error, BillyError):
         return click.ClickException(str(error))

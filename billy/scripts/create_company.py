@@ -38,11 +38,14 @@ def create_company(settings: Settings, name: str | None, processor_key: str | No
         raise click.UsageError(f"A name has at most {NAME_LENGTH} characters.")
     vault, now = Vault(settings.secret_keys), clock.utc_now()
     with open_sessions(settings).begin() as session:
-        company, api_key = Company.register(session, vault, now, processor_key=processor_key, name=name or None)
-        if settings.callback_base_url is not None:
-            callback_key = vault.open(company.sealed_callback_key)
-            base_url = settings.callback_base_url.rstrip("/")
-            company.callback_url = f"{base_url}/v1/companies/{company.guid}/callbacks/{callback_key}/"
+        company, api_key = Company.register(
+            session,
+            vault,
+            now,
+            processor_key=processor_key,
+            name=name or None,
+            callback_base_url=settings.callback_base_url,
+        )
         session.add(
             AuditEntry.of(
                 now,

@@ -10,6 +10,7 @@ import click
 from sqlalchemy import Engine, exists, inspect, select
 
 from billy import schema
+from billy.db import read_only
 from billy.errors import ConfigurationError
 from billy.models import Company
 from billy.scripts import EXIT_CODES
@@ -49,7 +50,7 @@ def initialize(ini: str, *, tell: Callable[[str], None] = click.echo) -> None:
         tell(f"secrets: made {secrets_file}; keep a copy, without it the stored processor keys are lost")
     else:
         engine = open_engine(Settings.load(options))
-    with engine.connect() as connection:
+    with read_only(engine).connect() as connection:
         before = schema.current_revision(connection)
     schema.upgrade(engine)
     if before == schema.head_revision():
@@ -66,7 +67,7 @@ def _missing_secrets_file(options: dict[str, str]) -> Path | None:
 
 def _holds_companies(engine: Engine) -> bool:
     # The schema may be an older one, or none; of Company only the primary key is asked for.
-    with engine.connect() as connection:
+    with read_only(engine).connect() as connection:
         if not inspect(connection).has_table(Company.__tablename__):
             return False
         return bool(connection.scalar(select(exists(select(Company.guid)))))

@@ -30,7 +30,7 @@ def list_companies(settings: Settings, *, as_json: bool) -> None:
     processor refused its key. No secret is shown.
     """
     now = clock.utc_now()
-    with open_sessions(settings)() as session:
+    with open_sessions(settings, only_reading=True)() as session:
         if as_json:
             for company in _companies(session, now):
                 click.echo(json.dumps(company))

@@ -41,6 +41,7 @@ def rotate_secrets(settings: Settings) -> None:
                 try:
                     rotated += _rotate(session, company, vault, newest, clock.utc_now())
                 except ConfigurationError:
+                    session.expire(company)  # one of its two secrets may have been changed
                     unreadable.append(company.guid)
     click.echo(f"rotated: {rotated}")
     if unreadable:

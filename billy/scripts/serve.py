@@ -32,11 +32,13 @@ def serve(ini: str, every: timedelta) -> None:
     with Processes() as processes:
         processes.start("server", server_command(ini))
         processes.wait_for(f"{url}/", is_stopping=stopping.is_set)
-        processes.start("scheduler", scheduler_command(ini, "--every", f"{every.total_seconds():g}s"), show=has_news)
-        click.echo(
-            f"\nBilly serves {url}, and its scheduler runs beside it; Ctrl-C stops both. Begin with a company:\n\n"
-            f"  curl {url}/v1/companies -d processor_key=my-sandbox-key\n"
-        )
+        if not stopping.is_set():
+            scheduler = scheduler_command(ini, "--every", f"{every.total_seconds():g}s")
+            processes.start("scheduler", scheduler, show=has_news)
+            click.echo(
+                f"\nBilly serves {url}, and its scheduler runs beside it; Ctrl-C stops both. Begin with a company:\n\n"
+                f"  curl {url}/v1/companies -d processor_key=my-sandbox-key\n"
+            )
         while not stopping.wait(0.2):
             processes.check()
     click.echo("Billy has stopped.")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
+from billy import clock
 from billy.scripts import reference
 from billy.scripts.player import Answer, Player
 from billy.scripts.reference import page_of
@@ -124,7 +125,7 @@ class Story(Player):
         )
 
     def _a_subscription_starts_later(self, plan: Answer, customer: Answer) -> None:
-        starts = datetime.now(UTC) + timedelta(seconds=2)
+        starts = clock.utc_now() + timedelta(seconds=2)
         subscription = self.ask(
             "A discounted one starts in two seconds", "POST", "/v1/subscriptions",
             {
@@ -137,7 +138,7 @@ class Story(Player):
         )
         path = f"/v1/subscriptions/{subscription['guid']}"
         self.ask_for_list("It has no invoice yet", f"{path}/invoices", reference.SUBSCRIPTION_INVOICE, count=0)
-        time.sleep(max((starts - datetime.now(UTC)).total_seconds(), 0))
+        time.sleep(max((starts - clock.utc_now()).total_seconds(), 0))
         self.wait_for("The scheduler files it", path, reference.SUBSCRIPTION, invoice_count=1)
         self.wait_for_item(
             "and charges it", f"{path}/transactions", reference.TRANSACTION,

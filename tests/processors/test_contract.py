@@ -48,7 +48,7 @@ def instrument(harness: Harness, kind: Kind) -> str:
     return uri
 
 
-def a_charge(harness: Harness, kind: Kind = Kind.SUCCEEDS, type: SubmissionType = DEBIT, **changes: Any) -> Submission:  # noqa: A002  # the field's name
+def a_charge(harness: Harness, kind: Kind = Kind.SUCCEEDS, type: SubmissionType = DEBIT, **changes: Any) -> Submission:
     transaction = guid("TX")
     return replace(
         Submission(
@@ -109,7 +109,7 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
 
 
 @pytest.mark.parametrize("type", [DEBIT, CREDIT])
-def test_a_yes_is_a_succeeded_receipt_and_one_record(harness: Harness, type: SubmissionType) -> None:  # noqa: A002
+def test_a_yes_is_a_succeeded_receipt_and_one_record(harness: Harness, type: SubmissionType) -> None:
     submission = a_charge(harness, type=type)
     receipt = harness.company.submit(submission)
     assert receipt.status is ReceiptStatus.SUCCEEDED

@@ -22,10 +22,13 @@ _HOST = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,260}\Z")
 def create_company(context: None, request: Request) -> Company:
     """Register a company. The answer is the only one that shows its new API key."""
     body: CompanyCreate = request.validated
-    vault = request.registry["billy.vault"]
-    company, request.api_key = Company.register(request.db, vault, clock.utc_now(), **body.model_dump())
-    key = vault.open(company.sealed_callback_key)
-    company.callback_url = f"{_base_url(request)}/v1/companies/{company.guid}/callbacks/{key}/"
+    company, request.api_key = Company.register(
+        request.db,
+        request.registry["billy.vault"],
+        clock.utc_now(),
+        callback_base_url=_base_url(request),
+        **body.model_dump(),
+    )
     register_callback(request, company)
     return company
 
@@ -39,7 +42,7 @@ def show_company(company: Company, request: Request) -> Company:
 def _base_url(request: Request) -> str:
     settings: Settings = request.registry["billy.settings"]
     if settings.callback_base_url is not None:
-        return settings.callback_base_url.rstrip("/")
+        return settings.callback_base_url
     if _HOST.match(request.host_url) is None:
         raise InvalidRequest("The request's Host is not one that a processor could call back")
     return str(request.application_url)

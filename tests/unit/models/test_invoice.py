@@ -645,6 +645,16 @@ def test_d5_a_refund_finds_the_charge_that_paid_beside_one_that_failed(charged: 
     assert refund.refund_of_guid == paying.guid
 
 
+def test_d5_a_refund_finds_the_charge_that_paid_before_one_that_bounced(paid_twice: PaidTwice, now: datetime) -> None:
+    invoice, paying, bounced = paid_twice
+    fail(bounced, now)
+    invoice.follow_charges(now)
+
+    refunds = invoice.refund(1000, now)
+
+    assert [(refund.refund_of_guid, refund.amount) for refund in refunds] == [(paying.guid, 1000)]
+
+
 def test_the_second_payment_is_refunded_before_the_first(paid_twice: PaidTwice, now: datetime) -> None:
     invoice, _, second = paid_twice
 

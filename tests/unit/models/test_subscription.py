@@ -308,6 +308,7 @@ def test_the_scheduler_reads_of_a_subscription_what_the_api_does(
     session: Session, make: Factories, amount: int | None
 ) -> None:
     subscription = make.subscription(make.company(), amount=amount, appears_on_statement_as="Trees")
+    make.filed(subscription)
     subscription = session.get_one(Subscription, (subscription.company_guid, subscription.guid))
 
     row = session.execute(

@@ -152,7 +152,7 @@ def test_an_unknown_command_is_wrong_usage(billy: Billy) -> None:
 
 
 def test_bugs_are_not_dressed_up(billy: Billy, ini_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("billy.scripts.list_companies.open_sessions", fail)

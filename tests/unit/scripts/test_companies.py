@@ -86,7 +86,7 @@ class TestCreateCompany:
         company = session.get_one(Company, printed(billy("create-company", ini_file, input="key\n").stdout, "guid"))
 
         key = vault.open(company.sealed_callback_key)
-        assert company.callback_url == f"https://billy.example.com/v1/companies/{company.guid}/callbacks/{key}/"
+        assert company.callback_url(vault) == f"https://billy.example.com/v1/companies/{company.guid}/callbacks/{key}/"
         assert company.callback_registered_at is None
 
     def test_it_is_audited(self, billy: Billy, ini_file: Path, session: Session) -> None:
@@ -218,12 +218,14 @@ class TestRotateSecrets:
     def test_one_that_cannot_be_opened_does_not_stop_the_others(
         self, billy: Billy, rotating: Path, make: Factories, session: Session, newest: str
     ) -> None:
-        lost = make.company(sealed_processor_key=Vault([new_secret_key()]).seal("lost"))
+        lost = make.company(sealed_callback_key=Vault([new_secret_key()]).seal("lost"))
+        before = lost.sealed_processor_key
         other = make.company(processor_key="found")
         result = billy("rotate-secrets", rotating)
 
         assert (result.exit_code, result.stdout) == (1, "rotated: 1\n")
         assert lost.guid in result.stderr
+        assert session.get_one(Company, lost.guid).sealed_processor_key == before
         assert Vault([newest]).open(session.get_one(Company, other.guid).sealed_processor_key) == "found"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import text
 
 from billy import schema
 from billy.db import engine_at
@@ -85,6 +86,18 @@ def test_a_directory_where_secrets_cannot_be_kept_is_told(billy: Billy, fresh: P
 
     assert result.exit_code == 2
     assert "cannot write" in result.stderr
+
+
+def test_a_database_of_a_newer_billy_is_refused(billy: Billy, fresh: Path) -> None:
+    billy("init-db", fresh)
+    engine = engine_at(f"sqlite:///{fresh.parent / 'fresh.sqlite'}")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    result = billy("init-db", fresh)
+
+    assert result.exit_code == 2
+    assert "9999" in result.stderr
 
 
 def test_it_finds_a_database_that_is_ready(billy: Billy, ini_file: Path) -> None:

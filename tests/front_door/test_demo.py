@@ -1,0 +1,158 @@
+"""``billy demo``: that it passes, and that it would not if an answer were wrong."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from billy.scripts import reference
+from billy.scripts.player import Player
+
+from .conftest import Start
+
+
+def test_the_story_ends_well(start: Start) -> None:
+    demo = start("billy.scripts", "demo", COLUMNS="200")
+
+    assert demo.end() == 0, demo.output
+    assert "answers were right." in demo.output
+    assert "✗" not in demo.output
+    for path in ("POST /v1/invoices/IV…/refund", "PUT /v1/invoices/IV…", "POST /v1/companies/CP…/callbacks/…"):
+        assert path in demo.output
+    assert "api_key" not in demo.output
+
+
+def test_it_plays_against_a_server_that_runs(start: Start, development_ini: Any, port: int) -> None:
+    development_ini.write_text(development_ini.read_text().replace("retry_schedule = 5s", "retry_schedule = 1s"))
+    start("billy.scripts", "serve", development_ini).wait_for("curl ")
+    demo = start("billy.scripts", "demo", development_ini, "--url", f"http://127.0.0.1:{port}")
+
+    assert demo.end() == 0, demo.output
+
+
+def test_a_server_needs_its_settings(start: Start) -> None:
+    assert start("billy.scripts", "demo", "--url", "http://127.0.0.1:9").end() == 2
+
+
+@pytest.fixture
+def server() -> Iterator[ThreadingHTTPServer]:
+    """A server that answers everything with ``server.answer``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body = self.server.answer  # type: ignore[attr-defined]  # set by the test
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+RIGHT = {
+    "guid": "PL1",
+    "company_guid": "CP1",
+    "plan_type": "debit",
+    "frequency": "monthly",
+    "interval": 1,
+    "amount": 500,
+    "deleted": False,
+    "created_at": "2014-02-08T08:22:11.508000+00:00",
+    "updated_at": "2014-02-08T08:22:11+00:00",
+}
+
+
+def player(server: ThreadingHTTPServer, answer: Any, status: int = 200) -> Player:
+    """Plays one step against a server that answers so."""
+    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+    server.answer = (status, body)  # type: ignore[attr-defined]  # the handler reads it
+    player = Player(f"http://127.0.0.1:{server.server_port}", run_scheduler=lambda: None)
+    player.play(lambda: player.ask("A plan", "GET", "/v1/plans/PL1", fields=reference.PLAN, amount=500))
+    return player
+
+
+def test_a_right_answer_is_right(server: ThreadingHTTPServer) -> None:
+    assert player(server, RIGHT).mistakes == []
+
+
+@pytest.mark.parametrize(
+    "wrong, mistake",
+    [
+        ({"amount": "500"}, "amount is '500'"),
+        ({"amount": True}, "amount is True"),
+        ({"amount": 501}, "amount is 501 instead of 500"),
+        ({"deleted": 0}, "deleted is 0"),
+        ({"guid": None}, "guid is None"),
+        ({"frequency": "hourly"}, "frequency is 'hourly'"),
+        ({"created_at": "2014-02-08T08:22:11.508000"}, "created_at is '2014-02-08T08:22:11.508000'"),
+        ({"created_at": "yesterday+00:00"}, "created_at is 'yesterday+00:00'"),
+    ],
+)
+def test_a_wrong_field_is_told(server: ThreadingHTTPServer, wrong: dict[str, Any], mistake: str) -> None:
+    assert f"A plan: {mistake}" in player(server, {**RIGHT, **wrong}).mistakes
+
+
+def test_a_missing_field_is_told(server: ThreadingHTTPServer) -> None:
+    del (answer := dict(RIGHT))["interval"]
+
+    assert player(server, answer).mistakes == ["A plan: interval is missing"]
+
+
+@pytest.mark.parametrize("answer, status", [(RIGHT, 201), ({"error_class": "NotFound", "error_message": "No"}, 404)])
+def test_another_status_is_told(server: ThreadingHTTPServer, answer: Any, status: int) -> None:
+    [mistake] = player(server, answer, status).mistakes
+    assert mistake.startswith(f"A plan: answered {status} instead of 200")
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"null", b""])
+def test_an_answer_that_is_no_object_is_told(server: ThreadingHTTPServer, answer: bytes) -> None:
+    assert "A plan: guid is missing" in player(server, answer).mistakes
+
+
+def test_a_server_that_is_gone_is_told() -> None:
+    gone = Player("http://127.0.0.1:9", run_scheduler=lambda: None)
+    gone.play(lambda: gone.ask("A plan", "GET", "/v1/plans/PL1", fields=reference.PLAN))
+
+    [mistake] = gone.mistakes
+    assert "does not answer" in mistake
+
+
+def test_the_story_stops_at_the_first_mistake_and_the_demo_fails(
+    start: Start, server: ThreadingHTTPServer, development_ini: Any
+) -> None:
+    server.answer = (200, b"{}")  # type: ignore[attr-defined]  # the handler reads it
+    start("billy.scripts", "init-db", development_ini).end()
+    demo = start("billy.scripts", "demo", development_ini, "--url", f"http://127.0.0.1:{server.server_port}")
+
+    assert demo.end() == 1
+    assert "Error: not every answer was right" in demo.output
+    assert "The server says what it is: server is missing" in demo.output
+    assert "A company registers" not in demo.output
+
+
+@pytest.mark.parametrize(
+    "value, check, is_right",
+    [
+        (None, reference.optional(reference.number), True),
+        ("", reference.text, False),
+        ([{"amount": 1, "reason": None}], reference.list_of(reference.ADJUSTMENT), True),
+        ([{"amount": 1}], reference.list_of(reference.ADJUSTMENT), False),
+        ({}, reference.list_of(reference.ADJUSTMENT), False),
+    ],
+)
+def test_the_checks_tell_right_from_wrong(value: object, check: reference.Check, is_right: bool) -> None:
+    assert check(value) is is_right
