@@ -346,6 +346,11 @@ def apply_callback(session: Session, company_guid: str, callback: Callback, now:
     """
     transaction = session.get(Transaction, (company_guid, callback.transaction_guid))
     if transaction is None:
+        # A period that was filed again after a restored back-up found the processor's old record, which
+        # names the transaction that the back-up did not have.
+        its_record = Transaction.processor_uri == callback.receipt.processor_uri
+        transaction = session.scalar(select(Transaction).where(Transaction.company_guid == company_guid, its_record))
+    if transaction is None:
         return False
     invoice = session.get_one(Invoice, (company_guid, transaction.invoice_guid))
     lock_invoice(session, invoice)

@@ -109,7 +109,11 @@ class Processor(Protocol):
         """Raise InvalidURIFormat or InvalidFundingInstrument unless ``uri`` can be debited, or credited."""
 
     def submit(self, submission: Submission) -> Receipt:
-        """Move the money. Where the processor has idempotency, the submission's key is its key."""
+        """Move the money. Where the processor has idempotency, the submission's key is its key.
+
+        A key that the processor knows with other values raises neither Refused nor Unavailable: both would
+        deny the money that moved under it.
+        """
 
     def look_up(self, submission: Submission) -> Receipt | None:
         """The processor's record of a submission that may have been sent, or None. Changes nothing.

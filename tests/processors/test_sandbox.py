@@ -462,7 +462,7 @@ def test_processes_that_share_a_new_ledger_file_see_each_others_keys(tmp_path: P
 
 def test_a_new_ledger_file_can_be_made_by_several_at_once(tmp_path: Path) -> None:
     # SQLite refuses one of two that switch a new file to its write-ahead log, about once in a hundred times.
-    together = threading.Barrier(4)
+    together = threading.Barrier(4, timeout=30)
 
     def use(number: int) -> int:
         together.wait()
