@@ -33,7 +33,8 @@ from billy.errors import (
 )
 from billy.processors import sandbox as sandbox_module
 from billy.processors.base import ProcessorFactory, ReceiptStatus, Submission, SubmissionType
-from billy.processors.sandbox import Magic, Outcome, Sandbox, SandboxOptions
+from billy.processors.sandbox import Magic, Sandbox, SandboxOptions
+from billy.processors.sandbox_ledger import Outcome
 from tests.processors.harness import Kind, SandboxHarness
 
 KEY = "sk_do_not_tell"

@@ -26,6 +26,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # The adapters: plain values only, and none knows another.
     "billy.processors": ("billy.processors.base", "billy.errors", "billy.clock"),
     "billy.processors.base": ("billy.errors",),
+    "billy.processors.sandbox": (
+        "billy.processors.base",
+        "billy.processors.sandbox_ledger",
+        "billy.errors",
+        "billy.clock",
+    ),
     "billy.settings": ("billy.errors", "billy.models.retry", "billy.processors.base"),
     "billy.log": ("billy.settings",),
     "billy.db": ("billy.errors", "billy.settings"),
