@@ -83,6 +83,7 @@ def test_each_key_opens_its_own_company(
 ) -> None:
     company, key = registered
     other, other_key = Company.register(session, vault, clock.now, processor_key="ak-test-2")
+    session.commit()
 
     assert opened(session, key, clock.now) == company.guid
     assert opened(session, other_key, clock.now) == other.guid
@@ -107,6 +108,7 @@ def test_a_second_key_opens_the_company_beside_the_first(
     company, first = registered
 
     second = company.add_api_key(session, clock.now)
+    session.commit()
 
     assert (opened(session, first, clock.now), opened(session, second, clock.now)) == (company.guid, company.guid)
 
@@ -119,6 +121,7 @@ def test_d43_after_a_reset_only_the_new_key_opens_the_company(
     second = company.add_api_key(session, clock.now)
 
     new = company.reset_api_key(session, clock.now)
+    session.commit()
 
     assert opened(session, new, clock.now) == company.guid
     assert (opened(session, old, clock.now), opened(session, second, clock.now)) == (None, None)
@@ -132,6 +135,7 @@ def test_with_grace_the_old_key_works_until_it_is_over(
     company, old = registered
 
     new = company.reset_api_key(session, clock.now, grace=24 * HOUR)
+    session.commit()
 
     assert (opened(session, old, clock.now + later) is not None) is works
     assert opened(session, new, clock.now + later) == company.guid
@@ -145,6 +149,7 @@ def test_a_reset_with_grace_does_not_lengthen_an_earlier_one(
     company.reset_api_key(session, clock.now, grace=HOUR)
 
     company.reset_api_key(session, clock.now, grace=24 * HOUR)
+    session.commit()
 
     assert opened(session, old, clock.now + 2 * HOUR) is None
 
@@ -157,6 +162,7 @@ def test_a_reset_without_grace_ends_the_grace_of_an_earlier_one(
     company.reset_api_key(session, clock.now, grace=24 * HOUR)
 
     company.reset_api_key(session, clock.now)
+    session.commit()
 
     assert opened(session, old, clock.now) is None
 
@@ -166,6 +172,7 @@ def test_d23_a_reset_moves_updated_at(session: Session, clock: FrozenClock, regi
     company, _ = registered
 
     company.reset_api_key(session, clock.now + HOUR)
+    session.commit()
 
     assert company.updated_at == clock.now + HOUR
 

@@ -298,6 +298,7 @@ def test_filing_twice_at_one_time_files_once(session: Session, stored: Subscript
     subscription.file_due(session, clock.now)
 
     again = subscription.file_due(session, clock.now)
+    session.commit()
 
     assert again == []
     assert len(unpaid(session, stored)) == 1
@@ -360,6 +361,7 @@ def test_a_paid_invoice_is_not_canceled_with_its_subscription(
     session.commit()
 
     session.merge(stored).cancel_open_invoices(session, clock.now)
+    session.commit()
 
     assert invoice.status is InvoiceStatus.SETTLED
 

@@ -1,0 +1,111 @@
+"""A company that is being tested beside one that must not move, its processor's callbacks, and scheduler runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import structlog
+from sqlalchemy import Engine, event, update
+from webtest.response import TestResponse
+
+from billy.billing_run import Summary, run
+from billy.models import Transaction
+from tests.api.steps import Record
+from tests.support.client import Api, Client
+
+
+@pytest.fixture(autouse=True)
+def plain_tracebacks() -> Iterator[None]:
+    """structlog, as it is before Billy sets it up, draws tracebacks with all local variables: that takes seconds."""
+    before = structlog.get_config()["processors"]
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*before[:-1], renderer])
+    yield
+    structlog.configure(processors=before)
+
+
+@pytest.fixture
+def company(api: Api, bystander: Any) -> Client:
+    """A registered company; not a row of another one may change meanwhile."""
+    return api.company()
+
+
+@pytest.fixture
+def bill(sessions: Any, settings: Any, submitter: Any, clock: Any) -> Callable[[], Summary]:
+    """One scheduler run at the clock's time."""
+    return lambda: run(sessions, settings, submitter, clock.now)
+
+
+@pytest.fixture
+def callback_path(sandbox: Any) -> Callable[..., str]:
+    """The address that a company's processor was told to call."""
+
+    def path(company: Client, processor_key: str = "a-processor-key") -> str:
+        [url] = [url for url in sandbox.callbacks(processor_key) if company.guid in url]
+        return urlsplit(url).path
+
+    return path
+
+
+@pytest.fixture
+def call_back(api: Api, callback_path: Any) -> Callable[..., TestResponse]:
+    """Deliver the body of an event, as the processor would."""
+
+    def deliver(company: Client, body: bytes, *, status: int = 200) -> TestResponse:
+        headers = {"Content-Type": "application/json"}
+        return api.anonymous.post(callback_path(company), body=body, headers=headers, status=status)
+
+    return deliver
+
+
+@pytest.fixture
+def settle(sandbox: Any, call_back: Any) -> Callable[[Client, Record, str], Record]:
+    """Let the processor say how a transaction ended, and tell the company."""
+
+    def tell(company: Client, transaction: Record, status: str) -> Record:
+        answer: Record = call_back(company, sandbox.settle(transaction["processor_uri"], status)).json
+        return answer
+
+    return tell
+
+
+@pytest.fixture
+def end_leases(sessions: Any, clock: Any) -> Callable[[], None]:
+    """As if every lease of a claim had run out, and a look-up were conclusive."""
+
+    def end() -> None:
+        clock.move(hours=1)
+        with sessions.begin() as session:
+            session.execute(
+                update(Transaction)
+                .where(Transaction.leased_until.is_not(None))
+                .values(leased_until=Transaction.created_at, last_send_at=Transaction.created_at)
+            )
+
+    return end
+
+
+@pytest.fixture
+def statements(app: Any) -> Callable[[], Any]:
+    """``with statements() as seen``: the SQL that the application sent meanwhile."""
+
+    @contextmanager
+    def watch() -> Iterator[list[str]]:
+        engine: Engine = app.app.registry["billy.engine"]
+        seen: list[str] = []
+
+        def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+            if not statement.startswith(("BEGIN", "PRAGMA")):
+                seen.append(statement)
+
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield seen
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+
+    return watch
