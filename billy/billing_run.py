@@ -138,7 +138,7 @@ def _begin(session: Session, settings: Settings, now: datetime) -> str:
 
     def work() -> None:
         session.execute(delete(BillingRun).where(BillingRun.started_at < now - settings.keep_runs))
-        session.add(
+        session.merge(  # not add: when it is done again, the first may have been committed
             BillingRun(
                 guid=guid,
                 host=f"{socket.gethostname()[:200]}:{os.getpid()}",

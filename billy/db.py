@@ -21,7 +21,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 from pyramid_retry import mark_error_retryable
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -60,9 +60,17 @@ def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine
         engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS})
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    event.listen(engine, "handle_error", _name_lost_connections)
     for name, change in (("begin", 1), ("commit", -1), ("rollback", -1)):
         event.listen(engine, name, lambda connection, change=change: _count_open(change))
     return engine
+
+
+def _name_lost_connections(context: ExceptionContext) -> Exception | None:
+    # libpq says of some lost connections nothing that psycopg2 could read, and it raises a bare DatabaseError.
+    if context.is_disconnect and not isinstance(context.sqlalchemy_exception, OperationalError | InterfaceError):
+        return OperationalError(context.statement, None, context.original_exception, hide_parameters=True)
+    return None
 
 
 def make_sessions(engine: Engine) -> sessionmaker[Session]:
