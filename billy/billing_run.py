@@ -12,9 +12,10 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 import structlog
@@ -41,7 +42,10 @@ Sessions = sessionmaker[Session]
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 
-MOST_PERIODS = 100
+FILED_AT_ONCE = 1000
+"""Subscriptions that are filed in one transaction: a filing calls nobody, so others wait only for milliseconds."""
+
+MOST_PERIODS = 10
 """Missed periods of one subscription that are filed in one batch; the rest follow in the next."""
 
 CALLBACKS_A_RUN = 20
@@ -177,7 +181,7 @@ def _file(
     bad: set[tuple[str, str]] = set()
 
     def take() -> list[DueSubscription]:
-        return due_subscriptions(session, now, limit=settings.batch_size, excluding=bad)
+        return due_subscriptions(session, now, limit=FILED_AT_ONCE, excluding=bad)
 
     def file_batch() -> tuple[int, int]:
         filed = [(due, file_missed(due, now, most=MOST_PERIODS)) for due in take()]
@@ -243,31 +247,44 @@ def _submit(
 
     The database is only ever used here, the processor only in the threads.
     """
-    calling: set[Future[Outcome]] = set()
-    done: list[Outcome] = []
-    oldest_done = 0.0
+    answered: SimpleQueue[Future[Outcome]] = SimpleQueue()
+    calling = 0
     is_exhausted = False
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="submit") as pool:
+    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="submit")
+    try:
         while True:
-            if not is_exhausted and not is_stopping() and len(calling) <= concurrency:
-                claims = persist(session, lambda: submitter.claim_due(session, now, settings.batch_size))
-                is_exhausted = not claims  # committed: the claims are ours, the calls may begin
-                calling |= {pool.submit(submitter.perform, claim) for claim in claims}
-            if calling:
-                finished, calling = wait(calling, timeout=RECORD_AFTER, return_when=FIRST_COMPLETED)
-                oldest_done = oldest_done if done else time.monotonic()
-                done += [future.result() for future in finished]
-            is_due = len(done) >= settings.batch_size or time.monotonic() - oldest_done >= RECORD_AFTER
-            if done and (is_due or not calling):
-                results = _record(session, submitter, done, now, summary)
-                # What a look-up proved not to have happened is due again at once.
-                is_exhausted = is_exhausted and Result.GIVEN_BACK not in results
-                done = []
-                progress(summary)
             if is_stopping():
                 submitter.stop()
-            if not calling and not done and (is_exhausted or is_stopping()):
+            elif not is_exhausted and calling <= concurrency + settings.batch_size // 2:
+                claims = persist(session, lambda: submitter.claim_due(session, now, settings.batch_size))
+                is_exhausted = not claims  # committed: the claims are ours, the calls may begin
+                calling += len(claims)
+                for claim in claims:
+                    pool.submit(submitter.perform, claim).add_done_callback(answered.put)
+            if not calling:
                 return
+            outcomes = _answers(answered, most=min(calling, settings.batch_size))
+            if outcomes:
+                calling -= len(outcomes)
+                results = _record(session, submitter, outcomes, now, summary)
+                # What a look-up proved not to have happened is due again at once.
+                is_exhausted = is_exhausted and Result.GIVEN_BACK not in results
+                progress(summary)
+    finally:
+        # Where nothing can be recorded any more, nothing more is sent: what was claimed is looked up later.
+        pool.shutdown(cancel_futures=True)
+
+
+def _answers(answered: SimpleQueue[Future[Outcome]], *, most: int) -> list[Outcome]:
+    """What has come in; waits a moment for more, since answers are recorded at less cost together."""
+    outcomes: list[Outcome] = []
+    until = time.monotonic() + RECORD_AFTER
+    while len(outcomes) < most:
+        try:
+            outcomes.append(answered.get(timeout=max(0.0, until - time.monotonic())).result())
+        except Empty:
+            break
+    return outcomes
 
 
 def _record(

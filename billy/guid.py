@@ -52,13 +52,17 @@ def new_key() -> str:
     return base58(secrets.randbits(256), 44)
 
 
+# Two digits at a time: the division of a long number is what costs.
+_PAIRS = [high + low for high in ALPHABET for low in ALPHABET]
+
+
 def base58(number: int, width: int) -> str:
     """``number`` in base58, padded on the left with the digit zero (``1``) to ``width``."""
-    digits = []
-    for _ in range(width):
-        number, digit = divmod(number, 58)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
+    pairs = []
+    for _ in range((width + 1) // 2):
+        number, pair = divmod(number, 58 * 58)
+        pairs.append(_PAIRS[pair])
+    return "".join(reversed(pairs))[-width:]
 
 
 def _forget_after_fork() -> None:

@@ -18,7 +18,7 @@ from datetime import datetime
 from enum import StrEnum
 
 import structlog
-from sqlalchemy import select, tuple_, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from billy.errors import (
@@ -47,8 +47,9 @@ from billy.models import (
     lock_invoice,
     lock_invoices,
 )
+from billy.models.base import among
 from billy.processors.base import Callback, Receipt, Submission
-from billy.statements import database_now
+from billy.statements import database_now, write_changes
 
 log = structlog.get_logger(__name__)
 
@@ -125,19 +126,24 @@ def record(session: Session, outcomes: Sequence[Outcome], now: datetime, policy:
         (invoice.company_guid, invoice.guid): invoice
         for invoice in lock_invoices(
             session,
-            tuple_(Invoice.company_guid, Invoice.guid).in_(
-                sorted({(outcome.claim.company_guid, outcome.claim.invoice_guid) for outcome in outcomes})
+            among(
+                session,
+                Invoice.company_guid,
+                Invoice.guid,
+                {(outcome.claim.company_guid, outcome.claim.invoice_guid) for outcome in outcomes},
             ),
         )
     }
     gone = _deleted_customers(session, outcomes)
     results = []
-    for outcome in outcomes:
-        claim = outcome.claim
-        invoice = invoices[claim.company_guid, claim.invoice_guid]
-        transaction = next(each for each in invoice.transactions if each.guid == claim.transaction_guid)
-        is_gone = (claim.company_guid, claim.customer_guid) in gone
-        results.append(_record_one(session, invoice, transaction, outcome, now, policy, is_gone=is_gone))
+    with session.no_autoflush:  # all changes are written together, below
+        for outcome in outcomes:
+            claim = outcome.claim
+            invoice = invoices[claim.company_guid, claim.invoice_guid]
+            transaction = next(each for each in invoice.transactions if each.guid == claim.transaction_guid)
+            is_gone = (claim.company_guid, claim.customer_guid) in gone
+            results.append(_record_one(session, invoice, transaction, outcome, now, policy, is_gone=is_gone))
+    write_changes(session)
     _park(session, outcomes, now)
     return results
 
@@ -273,9 +279,9 @@ def _keep_customers(session: Session, outcomes: Iterable[Outcome]) -> None:
 
 def _deleted_customers(session: Session, outcomes: Iterable[Outcome]) -> set[tuple[str, str]]:
     # Read under the invoices' locks: a deletion that comes later finds what we record and cancels it.
-    keys = sorted({(o.claim.company_guid, o.claim.customer_guid) for o in outcomes})
+    keys = {(o.claim.company_guid, o.claim.customer_guid) for o in outcomes}
     statement = select(Customer.company_guid, Customer.guid).where(
-        tuple_(Customer.company_guid, Customer.guid).in_(keys), Customer.deleted.is_(True)
+        among(session, Customer.company_guid, Customer.guid, keys), Customer.deleted.is_(True)
     )
     return {(row.company_guid, row.guid) for row in session.execute(statement)}
 

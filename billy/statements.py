@@ -8,12 +8,31 @@ because ``BEGIN IMMEDIATE`` lets one writer in at a time.
 
 from __future__ import annotations
 
+import io
+import json
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, case, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    inspect,
+    literal,
+    or_,
+    select,
+    text,
+    tuple_,
+    update,
+)
 from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm.attributes import set_committed_value
 
 from billy import clock
 from billy.models import (
@@ -26,9 +45,12 @@ from billy.models import (
     Transaction,
     TransactionType,
 )
-from billy.models.base import UtcDateTime
+from billy.models.base import Owned, UtcDateTime, among
 from billy.models.subscription import DueSubscription, Filed
 from billy.models.transaction import OPEN
+
+WORTH_A_BULK = 5
+"""Fewer changed records than this are written one by one."""
 
 
 def database_clock(session: Session) -> ColumnElement[datetime]:
@@ -36,7 +58,7 @@ def database_clock(session: Session) -> ColumnElement[datetime]:
 
     An SQLite file has no clock of its own and no second host: there it is this host's.
     """
-    if session.get_bind().dialect.name == "postgresql":
+    if _is_postgresql(session):
         return func.clock_timestamp(type_=UtcDateTime())
     return literal(clock.utc_now(), UtcDateTime())
 
@@ -105,7 +127,9 @@ def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, 
         session.execute(
             update(Transaction)
             .where(
-                tuple_(Transaction.company_guid, Transaction.guid).in_([(row.company_guid, row.guid) for row in rows])
+                among(
+                    session, Transaction.company_guid, Transaction.guid, [(row.company_guid, row.guid) for row in rows]
+                )
             )
             .values(
                 attempt=Transaction.attempt + 1,
@@ -140,14 +164,11 @@ def due_subscriptions(
 
 def insert_filed(session: Session, filed: Sequence[tuple[DueSubscription, Filed]], now: datetime) -> None:
     """Write what was filed for locked subscriptions, and move them on."""
-    invoices = [invoice for _, rows in filed for invoice in rows.invoices]
-    transactions = [transaction for _, rows in filed for transaction in rows.transactions]
-    if invoices:
-        session.execute(insert(Invoice), invoices)
-    if transactions:
-        session.execute(insert(Transaction), transactions)
-    session.execute(
-        update(Subscription),
+    _insert(session, Invoice, [invoice for _, rows in filed for invoice in rows.invoices])
+    _insert(session, Transaction, [transaction for _, rows in filed for transaction in rows.transactions])
+    _update(
+        session,
+        Subscription,
         [
             {
                 "company_guid": due.company_guid,
@@ -159,6 +180,86 @@ def insert_filed(session: Session, filed: Sequence[tuple[DueSubscription, Filed]
             for due, rows in filed
         ],
     )
+
+
+def write_changes(session: Session) -> None:
+    """Flush. Many changed records take one UPDATE for each set of changed columns, not one for each record."""
+    changed: dict[tuple[type[Owned], tuple[str, ...]], list[Owned]] = defaultdict(list)
+    for record in session.dirty:
+        before = inspect(record).committed_state
+        columns = tuple(sorted(name for name, value in before.items() if value != getattr(record, name)))
+        if columns and isinstance(record, Owned):
+            changed[type(record), columns].append(record)
+    for (model, columns), records in changed.items():
+        if len(records) < WORTH_A_BULK:
+            continue
+        names = (*_KEY, *columns)
+        with session.no_autoflush:
+            _update(session, model, [{name: getattr(record, name) for name in names} for record in records])
+        for record in records:
+            for name in columns:
+                set_committed_value(record, name, getattr(record, name))
+    session.flush()
+
+
+_KEY = ("company_guid", "guid")
+
+
+def _insert(session: Session, model: type[Owned], rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    if not _is_postgresql(session):
+        session.execute(insert(model), rows)
+        return
+    # COPY takes a third of the time of one INSERT with many rows, and that a half of the ORM's.
+    copied = io.StringIO("".join("\t".join(map(_copied, row.values())) + "\n" for row in rows))
+    cursor = session.connection().connection.cursor()
+    cursor.copy_expert(f'COPY "{model.__tablename__}" ({", ".join(rows[0])}) FROM STDIN', copied)
+
+
+def _update(session: Session, model: type[Owned], rows: Sequence[dict[str, Any]]) -> None:
+    if not rows:
+        return
+    if not _is_postgresql(session):
+        session.execute(update(model), rows)
+        return
+    columns, dialect = model.__table__.c, session.get_bind().dialect
+    names = list(rows[0])
+    types = {name: "text" if name in _KEY else columns[name].type.compile(dialect) for name in names}
+    arrays = ", ".join(f"CAST(:{name} AS {types[name]}[])" for name in names)
+    changes = ", ".join(f"{name} = changed.{name}" for name in names if name not in _KEY)
+    result: Any = session.execute(
+        text(
+            f'UPDATE "{model.__tablename__}" AS present SET {changes}'  # noqa: S608  # the names of our own columns
+            f" FROM unnest({arrays}) AS changed ({', '.join(names)})"
+            " WHERE present.company_guid = changed.company_guid AND present.guid = changed.guid"
+        ),
+        {name: [_plain(row[name]) for row in rows] for name in names},
+    )
+    assert result.rowcount == len(rows), (
+        f"of {len(rows)} locked rows of {model.__tablename__} {result.rowcount} are left"
+    )
+
+
+_COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+
+
+def _copied(value: Any) -> str:
+    """A value in the text format of COPY."""
+    if value is None:
+        return "\\N"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    text_of_it = json.dumps(value) if isinstance(value, list) else str(value)
+    return text_of_it.translate(_COPY_ESCAPES)
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _is_postgresql(session: Session) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
 
 
 def _same(model: Any, company_guid: Any, guid: Any) -> ColumnElement[bool]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, String, UniqueConstraint, tuple_
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -26,6 +26,7 @@ from billy.models.base import (
     URI_LENGTH,
     Guid,
     Owned,
+    among,
     enum_column,
     lock_all,
     reference,
@@ -325,7 +326,7 @@ def lock_invoices(session: Session, *where: Any) -> list[Invoice]:
     keys = [(invoice.company_guid, invoice.guid) for invoice in invoices]
     transactions = defaultdict(list)
     for transaction in lock_all(
-        session, Transaction, tuple_(Transaction.company_guid, Transaction.invoice_guid).in_(keys)
+        session, Transaction, among(session, Transaction.company_guid, Transaction.invoice_guid, keys)
     ):
         transactions[transaction.company_guid, transaction.invoice_guid].append(transaction)
     for invoice, key in zip(invoices, keys, strict=True):
