@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,16 +76,14 @@ def settle(sandbox: Any, call_back: Any) -> Callable[[Client, Record, str], Reco
 
 @pytest.fixture
 def end_leases(sessions: Any, clock: Any) -> Callable[[], None]:
-    """As if every lease of a claim had run out, and a look-up were conclusive."""
+    """As if every claim were long past: its lease is over, and a look-up is conclusive."""
 
     def end() -> None:
         clock.move(hours=1)
+        long_ago = datetime(2000, 1, 1, tzinfo=UTC)  # leases are measured by the database's clock, not by ours
         with sessions.begin() as session:
-            session.execute(
-                update(Transaction)
-                .where(Transaction.leased_until.is_not(None))
-                .values(leased_until=Transaction.created_at, last_send_at=Transaction.created_at)
-            )
+            claimed = update(Transaction).where(Transaction.in_doubt.is_(True))
+            session.execute(claimed.values(leased_until=long_ago, last_send_at=long_ago))
 
     return end
 

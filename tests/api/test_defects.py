@@ -135,7 +135,7 @@ def test_d04_a_second_refund_leaves_the_first_ones_link_to_its_charge_alone(comp
         clock.move(days=1)
         bill()
     charge, *_ = sandbox.charges()
-    assert [(refund.amount, refund.charge_uri) for refund in refunds(sandbox)] == [(300, charge.uri), (200, charge.uri)]
+    assert {refund.amount: refund.charge_uri for refund in refunds(sandbox)} == {300: charge.uri, 200: charge.uri}
     assert [each["status"] for each in transactions_of(company, invoice)] == ["succeeded"] * 3
 
 
@@ -441,6 +441,18 @@ def test_d20_a_late_event_of_a_superseded_charge_does_not_overwrite_the_invoice(
     assert (now["status"], now["overpaid"]) == ("settled", True), "a double payment must be seen"
     company.post(f"/v1/invoices/{invoice['guid']}/refund", {"amount": 1000})
     assert not invoice_now(company, invoice)["overpaid"]
+
+
+def test_d20_a_late_success_of_a_superseded_charge_settles_an_invoice_that_nothing_else_paid(company, settle):
+    invoice = new_invoice(company, card="/cards/pending")
+    [old] = transactions_of(company, invoice)
+    settle(company, old, "failed")
+    for card, now in {"/cards/stolen": "failed", "/cards/declined": "processing"}.items():
+        assert company.put(f"/v1/invoices/{invoice['guid']}", {"funding_instrument_uri": card}).json["status"] == now
+    settle(company, old, "succeeded")
+    now = invoice_now(company, invoice)
+    assert (now["status"], now["overpaid"]) == ("settled", False)
+    assert [each["submit_status"] for each in transactions_of(company, invoice)] == ["done", "failed", "canceled"]
 
 
 def test_d21_an_event_that_overtakes_the_answer_is_not_undone_by_it(company, call_back, sandbox, monkeypatch):

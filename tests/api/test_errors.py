@@ -394,15 +394,11 @@ def test_without_a_database_what_needs_none_still_answers(without_database):
 
 
 @pytest.mark.postgresql  # only a server can drop connections
-def test_a_request_survives_a_database_that_dropped_its_connections(company, sessions):
+def test_a_request_survives_a_database_that_dropped_its_connections(app, company, session):
     new_plan(company)  # the pool holds a connection now
-    with sessions() as session:
-        session.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
+    with app.app.registry["billy.engine"].connect() as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+    assert session.scalar(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
     assert company.post("/v1/plans", PLAN).json["amount"] == 500
     assert len(company.get("/v1/plans").json["items"]) == 2
 

@@ -453,6 +453,7 @@ def test_an_unpaid_invoice_is_canceled_with_its_open_charge(company, card, clock
     canceled = company.post(f"{path_of(invoice)}/cancel").json
     assert mistakes(INVOICE, canceled) == {}
     assert canceled == {**invoice, "status": "canceled", "updated_at": clock.now.isoformat()}
+    assert {each["submit_status"] for each in transactions_of(company, invoice)} <= {"canceled", "failed", "done"}
     sent = len(sandbox.sends())
     clock.move(days=30)
     bill()

@@ -41,8 +41,8 @@ def cents(transactions: list[Transaction]) -> int:
 class InvoiceStory(RuleBasedStateMachine):
     """Commands that are refused change nothing; answers are never refused."""
 
-    @initialize(amount=st.integers(2, 9), discount=st.integers(0, 3), has_period=st.booleans())
-    def file(self, amount: int, discount: int, has_period: bool) -> None:
+    @initialize(amount=st.integers(2, 9), discount=st.integers(0, 3), has_period=st.booleans(), waits=st.booleans())
+    def file(self, amount: int, discount: int, has_period: bool, waits: bool) -> None:
         period = {"subscription_guid": "SU1", "plan_guid": "PL1", "scheduled_at": START} if has_period else {}
         self.now = START
         self.invoice = Invoice(
@@ -55,6 +55,8 @@ class InvoiceStory(RuleBasedStateMachine):
                 **period,
             )
         )
+        if not waits:
+            self.change_instrument(1)
 
     def those(self, *, refunds: bool) -> list[Transaction]:
         is_refund = TransactionType.REFUND.__eq__
@@ -96,7 +98,10 @@ class InvoiceStory(RuleBasedStateMachine):
 
     @rule(amount=st.integers(1, 12))
     def refund(self, amount: int) -> None:
+        before, refunds = self.picture(), self.refunds
         self.command("refund", amount)
+        given_back = cents(self.refunds) - cents(refunds)
+        assert given_back == amount or self.picture() == before
 
     def left_of(self, charge: Transaction) -> int:
         of_it = [refund for refund in self.refunds if refund.refund_of_guid == charge.guid]
@@ -109,7 +114,7 @@ class InvoiceStory(RuleBasedStateMachine):
         left = sum(self.left_of(charge) for charge in self.charges if charge.status is SUCCEEDED)
         if left:
             assert cents(self.invoice.refund(left, self.now)) == left
-        self.command("refund", 1)
+        self.refund(1)
         assert sum(self.left_of(charge) for charge in self.charges if charge.status is SUCCEEDED) == 0
 
     @rule()
@@ -203,4 +208,4 @@ class InvoiceStory(RuleBasedStateMachine):
 
 
 TestInvoiceStory = InvoiceStory.TestCase
-TestInvoiceStory.settings = settings(stateful_step_count=30)
+TestInvoiceStory.settings = settings(max_examples=250, stateful_step_count=30)

@@ -14,7 +14,7 @@ import pytest
 from pyramid.response import Response
 from pyramid_retry import IRetryableError
 from sqlalchemy import Engine, select, text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from billy import db
@@ -148,6 +148,24 @@ def test_each_thread_counts_its_own_transactions(session: Session) -> None:
     thread.join()
 
     assert counts == [0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "statement"),
+    [
+        ("embedded", "INSERT INTO no_such_table VALUES (:secret)"),
+        pytest.param("engine", "SELECT 1 / 0, :secret", marks=pytest.mark.postgresql),
+    ],
+)
+def test_an_error_of_the_database_does_not_show_the_parameters(
+    request: pytest.FixtureRequest, kind: str, statement: str
+) -> None:
+    engine: Engine = request.getfixturevalue(kind)
+
+    with pytest.raises(DatabaseError) as refusal, engine.begin() as connection:
+        connection.execute(text(statement), {"secret": "hush"})
+
+    assert "hush" not in str(refusal.value)
 
 
 # Requests
@@ -317,6 +335,23 @@ def test_work_that_stumbles_for_good_is_given_up(session: Session, sleeps: list[
         persist(session, stumbling(4, lambda: "done"))
 
     assert len(sleeps) == 3
+
+
+@pytest.mark.postgresql
+def test_work_whose_connection_is_cut_is_done_again(session: Session, engine: Engine, sleeps: list[float]) -> None:
+    served_by: list[int] = []
+
+    def work() -> int:
+        served_by.append(session.scalars(text("SELECT pg_backend_pid()")).one())
+        if len(served_by) == 1:
+            with engine.begin() as other:
+                other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": served_by[0]})
+        return session.scalars(text("SELECT pg_backend_pid()")).one()
+
+    server = persist(session, work)
+
+    assert [server] == served_by[1:]
+    assert len(sleeps) == 1
 
 
 def test_work_that_breaks_a_rule_is_not_done_again(session: Session, sleeps: list[float]) -> None:

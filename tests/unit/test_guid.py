@@ -188,7 +188,7 @@ def test_a_keys_bits_are_spread_over_all_256() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "width", "text"), [(0, 3, "111"), (57, 1, "z"), (58, 2, "21"), (58, 4, "1121"), (3363, 2, "zz")]
+    ("number", "width", "text"), [(0, 4, "1111"), (57, 2, "1z"), (58, 2, "21"), (58, 4, "1121"), (3363, 2, "zz")]
 )
 def test_base58_is_padded_on_the_left(number: int, width: int, text: str) -> None:
     assert base58(number, width) == text

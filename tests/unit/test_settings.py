@@ -375,3 +375,10 @@ def test_a_mistake_elsewhere_shows_no_secret() -> None:
 
 def test_a_wrong_database_url_does_not_show_its_password() -> None:
     assert not [line for line in mistakes({"sqlalchemy.url": "//billy:hush@db/billy"}) if "hush" in line]
+
+
+def test_not_even_a_traceback_of_the_validation_shows_a_secret() -> None:
+    with pytest.raises(ValidationError) as refusal:
+        Settings.model_validate({**MINIMUM, "billy.secret_keys": "hush"})
+
+    assert "hush" not in str(refusal.value)

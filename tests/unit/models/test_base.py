@@ -28,6 +28,7 @@ from billy.models import (
     TransactionType,
     lock,
     lock_invoice,
+    lock_invoices,
 )
 from billy.models.base import lock_all
 from billy.models.invoice import new_charge, new_invoice
@@ -546,6 +547,25 @@ def test_all_that_match_are_locked_in_the_order_of_their_keys(books: Books, sess
 
     assert [invoice.guid for invoice in found] == guids
     assert "ORDER BY invoice.company_guid, invoice.guid" in statements[-1]
+
+
+def test_each_of_several_locked_invoices_has_its_own_transactions(
+    books: Books, session: Session, bystander: Bystander
+) -> None:
+    own = (books.order.guid, books.paid.guid)
+
+    found = lock_invoices(session, Invoice.guid.in_([*own, bystander.invoice.guid, bystander.staged.guid]))
+
+    assert {invoice.guid: [each.guid for each in invoice.transactions] for invoice in found} == {
+        books.order.guid: [],
+        books.paid.guid: [books.charge.guid],
+        bystander.invoice.guid: [bystander.invoice.charges[0].guid],
+        bystander.staged.guid: [],
+    }
+
+
+def test_locking_the_invoices_that_match_nothing_locks_none(books: Books, session: Session) -> None:
+    assert lock_invoices(session, Invoice.company_guid == books.company.guid) == []
 
 
 @pytest.fixture

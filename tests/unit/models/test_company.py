@@ -202,6 +202,20 @@ def test_no_other_key_is_its_callback_key(paper_company: Company, wrong: str) ->
     assert not paper_company.has_callback_key(Vault([OLD]), wrong)
 
 
+@pytest.mark.usefixtures("bystander")
+@pytest.mark.parametrize("base", ["https://billy.example", "https://billy.example/"])
+def test_the_callbacks_url_ends_with_the_key_that_authenticates_it(
+    session: Session, vault: Vault, clock: FrozenClock, base: str
+) -> None:
+    company, _ = Company.register(session, vault, clock.now, processor_key="ak-test-1", callback_base_url=base)
+    session.commit()
+
+    base_url, _, key = company.callback_url(vault).rstrip("/").rpartition("/")
+
+    assert base_url == f"https://billy.example/v1/companies/{company.guid}/callbacks"
+    assert company.has_callback_key(vault, key)
+
+
 def test_after_a_rotation_the_old_secret_key_is_not_needed(paper_company: Company, now: datetime) -> None:
     paper_company.rotate_secrets(Vault([NEW, OLD]), now)
 
