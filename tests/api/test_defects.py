@@ -13,6 +13,7 @@ import sys
 import threading
 import uuid
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -301,14 +302,12 @@ def test_d13_a_crash_on_the_third_of_three_charges_leaves_the_first_two_recorded
         if summary.succeeded == 2:
             two_recorded.set()
 
-    monkeypatch.setattr(submitter, "perform", perform_and_crash)
-    with pytest.raises(Crash):
+    with monkeypatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(submitter, "perform", perform_and_crash)
         billing_run.run(sessions, settings, submitter, clock.now, progress=tell)
-    monkeypatch.undo()
     assert len(sandbox.sends()) == 3
     assert Counter(each["status"] for each in listed(company, "/v1/transactions")) == {"succeeded": 2, None: 1}
 
-    monkeypatch.setattr("billy.clock.utc_now", lambda: clock.now)
     end_leases()
     assert bill().succeeded == 1
     assert len(sandbox.sends()) == 3, "the third is found at the processor, not charged again"
@@ -345,13 +344,14 @@ def test_d15_a_second_run_files_nothing_of_what_the_first_is_filing(company, bil
 
     def insert_meanwhile(*args):
         if not second:
-            second.append(None)
-            second[0] = bill()
+            second.append(pool.submit(bill))
+            wait(second, timeout=30)
         insert_filed(*args)
 
     monkeypatch.setattr(billing_run, "insert_filed", insert_meanwhile)
-    assert bill().filed == 3
-    assert second[0].filed == 0
+    with ThreadPoolExecutor(1) as pool:
+        assert bill().filed == 3
+    assert second[0].result().filed == 0
     assert [len(invoices_of(company, subscription)) for subscription in subscriptions] == [1, 1, 1]
 
 
@@ -480,10 +480,10 @@ def test_d21_two_events_of_the_same_instant_both_count(company, settle, clock):
 
 def test_d22_only_a_taken_external_id_is_called_a_duplicate(company, monkeypatch):
     plan = new_plan(company)
-    monkeypatch.setattr("billy.api.views.plan.new_guid", lambda prefix, now: plan["guid"])
     sent = {"plan_type": "debit", "frequency": "daily", "amount": 500, "external_id": "new"}
-    assert company.post("/v1/plans", sent, status=500).json["error_class"] == "InternalServerError"
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("billy.api.views.plan.new_guid", lambda prefix, now: plan["guid"])
+        assert company.post("/v1/plans", sent, status=500).json["error_class"] == "InternalServerError"
     assert company.post("/v1/plans", sent).json["external_id"] == "new"
 
 

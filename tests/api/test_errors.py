@@ -340,9 +340,9 @@ def test_a_bug_leaves_nothing_half_done(company, monkeypatch):
         delete(self, now)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(Plan, "delete", delete_and_crash)
-    company.delete(f"/v1/plans/{plan['guid']}", status=500)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(Plan, "delete", delete_and_crash)
+        company.delete(f"/v1/plans/{plan['guid']}", status=500)
     assert company.get(f"/v1/plans/{plan['guid']}").json == plan
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from billy.errors import Unavailable
@@ -298,6 +301,14 @@ def test_an_external_id_names_one_invoice_of_a_customer(company, good, bystander
     company.post("/v1/invoices", {**good, "external_id": "the-bystander's-order"})
     company.post("/v1/invoices", {**good, "external_id": ""})
     company.post("/v1/invoices", {**good, "external_id": ""})
+
+
+def test_of_two_orders_at_once_with_one_external_id_one_is_made_and_charged(company, good, sandbox):
+    order = {**good, "external_id": "order-1", "funding_instrument_uri": "/cards/ok"}
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: company.post("/v1/invoices", order, status="*").status_int, range(4)))
+    assert Counter(answers) == {200: 1, 409: 3}
+    assert len(company.get("/v1/invoices").json["items"]) == len(sandbox.charges()) == 1
 
 
 # -- a new instrument --------------------------------------------------------------------------------
