@@ -3,6 +3,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+SECONDS ?= 300
 
 # The first Python that is new enough and can make virtual environments; `make PYTHON=…` decides otherwise.
 CANDIDATES := python3 python3.13 python3.12 python3.11 python
@@ -13,7 +14,7 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run demo test lint format types check dist clean
+.PHONY: help venv run demo test bench torture lint format types check dist clean
 
 help:  ## print this
 	@echo "make TARGET, where TARGET is one of"
@@ -30,6 +31,12 @@ check: lint types test  ## all that CI runs: lint, types and test
 test: $(VENV)/.installed-test  ## the whole suite on PostgreSQL, the API and the scenarios on SQLite too
 	BILLY_TEST_DATABASE=sqlite $(BIN)/python -m pytest -n $(WORKERS) -q tests/api tests/scenarios
 	$(BIN)/python -m pytest -n $(WORKERS) -q
+
+bench: $(VENV)/.installed-test  ## how fast Billy is, as ratios to the bare driver doing the same (some minutes)
+	$(BIN)/python -W ignore -m benchmarks
+
+torture: $(VENV)/.installed-test  ## kill it, cut it off, confuse it, for SECONDS: is a charge lost or doubled?
+	$(BIN)/python -m torture --seconds $(SECONDS)
 
 lint: $(VENV)/.installed-test  ## ruff
 	$(BIN)/ruff check .
