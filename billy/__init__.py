@@ -11,7 +11,8 @@ recording       what an answer or an event of a processor means for the records
 billing_run     one run of the scheduler: file what is due, submit what is open
 scripts         the commands
 db, schema      engine, sessions, commits; migrations
-statements      SQL that differs between PostgreSQL and SQLite
+statements      the statements that a run lives from, and that the two databases do differently
+verification    whether the books hold, asked in SQL
 errors          everything that is raised on purpose
 clock, guid     what time it is, ids that sort by it
 secrets, log    keys at rest, and logs that do not tell them
