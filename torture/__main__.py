@@ -24,8 +24,8 @@ from torture.stage import Theater, play
 AT_ONCE = 8
 """Cases that are played at the same time: most of them wait for a lease."""
 
-SHOWN = 40
-"""Lines that are told of a failure; the last ones say most."""
+SHOWN = 20
+"""Lines at the beginning and at the end of what is told of a failure."""
 
 
 def rounds(theater: Theater, seed: int, seconds: float, only: str) -> Iterator[tuple[int, list[Case]]]:
@@ -76,7 +76,7 @@ class Torture:
             self.tallies[case.family].add(tally)
             if wrong is not None:
                 lines = wrong.strip().splitlines()
-                shown = lines if len(lines) <= SHOWN else [lines[0], "…", *lines[-SHOWN:]]
+                shown = lines if len(lines) <= 2 * SHOWN else [*lines[:SHOWN], "…", *lines[-SHOWN:]]
                 self.console.print(f"FAILED {case.name}", style="bold red", highlight=False, markup=False)
                 self.console.print("\n".join(f"  {line}" for line in shown), highlight=False, markup=False)
                 self.console.print(f"  repeat: python -m torture --seed {seed} --only '{case.name}'", markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from webtest import TestApp
@@ -20,8 +21,12 @@ from tests.support.client import Client
 from torture.audit import undone
 from torture.world import World
 
-MOST_RUNS = 12
-"""Runs after which everything has to be done, if the processor and the database are well."""
+PATIENCE = 5.0
+"""Seconds within which everything has to be done once the leases are over, if processor and database are well."""
+
+
+RECOVERY = 20.0
+"""Seconds within which the API has to answer properly again."""
 
 
 def bill(world: World, *options: str) -> None:
@@ -35,8 +40,9 @@ def settle(world: World) -> None:
     """Runs until nothing is open any more, or it has to be said that something stays so."""
     settings = world.settings()
     submitter = Submitter(settings, Processors(settings.make_processor_factory(), Vault(settings.secret_keys)))
+    give_up = time.monotonic() + (settings.lease + settings.settle_time).total_seconds() + PATIENCE
     with world.sessions() as sessions:
-        for _ in range(MOST_RUNS):
+        while time.monotonic() < give_up:
             run(sessions, settings, submitter, clock.utc_now(), concurrency=2)
             with sessions() as session:
                 if not any(undone(session)):
@@ -65,10 +71,19 @@ def request(world: World, name: str, *statuses: int) -> None:
 
 
 def again(world: World, *names: str) -> None:
-    """Send requests again, as a program does that got no answer."""
+    """Send requests again, as a program does that got no answer, and again after a 503."""
     api, facts = client(world), world.facts
     for name in names:
-        check(REQUESTS[name].send(api, facts, world), REQUESTS[name].again)
+        insist(partial(REQUESTS[name].send, api, facts, world), REQUESTS[name].again)
+
+
+def insist(send: Callable[[], Any], statuses: Collection[int]) -> Any:
+    """Send until the answer is another than 503, and has one of the statuses; returns it."""
+    give_up = time.monotonic() + RECOVERY
+    while check(answer := send(), {*statuses, 503}) == 503:
+        assert time.monotonic() < give_up, "the API does not recover"
+        time.sleep(0.1)
+    return answer
 
 
 def check(answer: Any, statuses: Collection[int]) -> int:

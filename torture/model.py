@@ -403,6 +403,8 @@ def tell_stories(world: World, number: int, seed: int) -> None:
         stateful_step_count=30,
         deadline=None,
         database=None,
+        phases=[hypothesis.Phase.generate],  # to make a bad story shorter can take minutes
+        report_multiple_bugs=False,
         suppress_health_check=list(hypothesis.HealthCheck),
     )
     run_state_machine_as_test(hypothesis.seed(seed)(Story), settings=settings)
