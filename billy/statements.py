@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     and_,
     bindparam,
     case,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -213,8 +215,20 @@ def _insert(session: Session, model: type[Owned], rows: Sequence[dict[str, Any]]
         return
     # COPY takes a third of the time of one INSERT with many rows, and that a half of the ORM's.
     copied = io.StringIO("".join("\t".join(map(_copied, row.values())) + "\n" for row in rows))
-    cursor = session.connection().connection.cursor()
-    cursor.copy_expert(f'COPY "{model.__tablename__}" ({", ".join(rows[0])}) FROM STDIN', copied)
+    _copy(session.connection(), f'COPY "{model.__tablename__}" ({", ".join(rows[0])}) FROM STDIN', copied)
+
+
+def _copy(connection: Connection, statement: str, copied: io.StringIO) -> None:
+    driver: Any = connection.dialect.loaded_dbapi
+    cursor = connection.connection.cursor()
+    try:
+        cursor.copy_expert(statement, copied)
+    except driver.Error as error:
+        # This goes past SQLAlchemy, so the error is given its name here: everyone catches those.
+        if connection.dialect.is_disconnect(error, connection.connection, cursor):
+            connection.invalidate(error)
+            raise OperationalError(statement, None, error, hide_parameters=True, connection_invalidated=True) from error
+        raise DBAPIError.instance(statement, None, error, driver.Error, hide_parameters=True) from error
 
 
 def _update(session: Session, model: type[Owned], rows: Sequence[dict[str, Any]]) -> None:

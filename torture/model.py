@@ -109,10 +109,11 @@ class _Mortal:
 
 
 @cache
-def _migrated() -> Path:
-    directory = Path(tempfile.mkdtemp(prefix="billy-model-"))
-    empty(World.make(directory, f"sqlite:///{directory}/billy.sqlite", {}))
-    return directory / "billy.sqlite"
+def _migrated() -> bytes:
+    """A database file with the schema and no rows."""
+    with tempfile.TemporaryDirectory(prefix="billy-model-") as directory:
+        empty(World.make(Path(directory), f"sqlite:///{directory}/billy.sqlite", {}))
+        return Path(directory, "billy.sqlite").read_bytes()
 
 
 class Story(RuleBasedStateMachine):
@@ -124,7 +125,7 @@ class Story(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="billy-story-"))
-        shutil.copyfile(_migrated(), self.directory / "billy.sqlite")
+        (self.directory / "billy.sqlite").write_bytes(_migrated())
         self.world = World.make(self.directory, f"sqlite:///{self.directory}/billy.sqlite", OPTIONS)
         self.now = START
         self.real_clock, clock.utc_now = clock.utc_now, lambda: self.now

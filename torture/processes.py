@@ -69,7 +69,7 @@ class Child:
         give_up = time.monotonic() + seconds
         while self.is_alive and not self.has_met_its_doom and time.monotonic() < give_up:
             time.sleep(0.02)
-        time.sleep(0.06)  # from the journal to the deed
+        time.sleep(0.4)  # from the journal to the deed
         return self.has_met_its_doom
 
     def await_points(self) -> None:

@@ -152,6 +152,9 @@ READING = (Fault.ERROR_BEFORE, Fault.RESET_BEFORE, Fault.SILENCE_BEFORE, Fault.L
 TOO_LONG = 0.8
 """Seconds after which nobody waits for an answer any more."""
 
+LATE = 1.2
+"""Seconds after which a charge is made after all: less than deadline and settle time, more than a retry."""
+
 WHILE = 0.7
 """Seconds that the service is away at a time: longer than a call."""
 
@@ -272,7 +275,9 @@ class _Handler(BaseHTTPRequestHandler):
         service, method = self.server.service, self.path[1:]
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         fault = service.next_fault(method)
-        if fault in (Fault.SILENCE_BEFORE, Fault.LATE):
+        if fault is Fault.LATE:
+            time.sleep(LATE)
+        if fault is Fault.SILENCE_BEFORE:
             time.sleep(TOO_LONG)
         if fault in BEFORE:
             self._go_wrong(fault)

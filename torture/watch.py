@@ -128,6 +128,8 @@ class Watch:
             case Action.KILL:
                 os.kill(os.getpid(), signal.SIGKILL)
             case Action.STOP:
+                # What other threads have begun may end: to be suspended there is another case.
+                time.sleep(0.2)
                 os.kill(os.getpid(), signal.SIGSTOP)
                 time.sleep(0.05)  # the signal may reach another thread first
             case Action.STALL:
