@@ -7,6 +7,7 @@ models          the rules: plans, customers, subscriptions, invoices, transactio
 processors      adapters to payment processors
 api             HTTP: what is accepted, what is answered, what goes wrong
 submission      claim, commit, call, record: where the database and a processor meet
+books           the invoices that something is recorded on, locked and written together
 recording       what an answer or an event of a processor means for the records
 billing_run     one run of the scheduler: file what is due, submit what is open
 scripts         the commands

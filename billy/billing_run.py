@@ -8,11 +8,12 @@ and left for another day.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from queue import Empty, SimpleQueue
@@ -30,7 +31,7 @@ from billy.models import BillingRun, Company, Transaction
 from billy.models.base import lock
 from billy.models.subscription import DueSubscription, Filed, file_missed
 from billy.models.transaction import OPEN
-from billy.recording import Outcome, Result
+from billy.recording import Claim, Outcome, Result
 from billy.settings import Settings
 from billy.statements import database_now, due_subscriptions, insert_filed
 from billy.submission import Submitter
@@ -247,44 +248,87 @@ def _submit(
 
     The database is only ever used here, the processor only in the threads.
     """
-    answered: SimpleQueue[Future[Outcome]] = SimpleQueue()
-    calling = 0
     is_exhausted = False
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="submit")
-    try:
+    with _Callers(submitter, concurrency) as callers:
         while True:
             if is_stopping():
                 submitter.stop()
-            elif not is_exhausted and calling <= concurrency + settings.batch_size // 2:
+                is_exhausted = True
+            # Claims are taken a little ahead of the calls, since a thread without one earns nothing; not far
+            # ahead, since what was claimed and not recorded has to be looked up should this process die.
+            claims_more = not is_exhausted and callers.unrecorded < 2 * (concurrency + settings.batch_size)
+            if claims_more and callers.waiting <= concurrency:
                 claims = persist(session, lambda: submitter.claim_due(session, now, settings.batch_size))
                 is_exhausted = not claims  # committed: the claims are ours, the calls may begin
-                calling += len(claims)
-                for claim in claims:
-                    pool.submit(submitter.perform, claim).add_done_callback(answered.put)
-            if not calling:
+                callers.take(claims)
+            if not callers.unrecorded:
                 return
-            outcomes = _answers(answered, most=min(calling, settings.batch_size))
+            outcomes = callers.answers(most=settings.batch_size, unless_short=claims_more and not is_exhausted)
             if outcomes:
-                calling -= len(outcomes)
                 results = _record(session, submitter, outcomes, now, summary)
-                # What a look-up proved not to have happened is due again at once.
-                is_exhausted = is_exhausted and Result.GIVEN_BACK not in results
+                if Result.GIVEN_BACK in results and not is_stopping():
+                    is_exhausted = False  # what a look-up proved not to have happened is due again at once
                 progress(summary)
-    finally:
+
+
+class _Callers:
+    """Threads that perform claims. Not a ThreadPoolExecutor: a future for each call costs more than the claim."""
+
+    def __init__(self, submitter: Submitter, number: int) -> None:
+        self._submitter = submitter
+        self._claims: SimpleQueue[Claim | None] = SimpleQueue()
+        self._answered: SimpleQueue[Outcome] = SimpleQueue()
+        self._came_in: list[Outcome] = []
+        self._threads = [threading.Thread(target=self._call, name=f"submit-{each}") for each in range(number)]
+        self.unrecorded = 0
+        """Claims that were taken and whose outcome ``answers`` has not returned yet."""
+
+    def _call(self) -> None:
+        while (claim := self._claims.get()) is not None:
+            self._answered.put(self._submitter.perform(claim))
+
+    @property
+    def waiting(self) -> int:
+        """Claims that no thread has begun."""
+        return self._claims.qsize()
+
+    def take(self, claims: Sequence[Claim]) -> None:
+        """Have claims performed."""
+        self.unrecorded += len(claims)
+        for claim in claims:
+            self._claims.put(claim)
+
+    def answers(self, *, most: int, unless_short: bool) -> list[Outcome]:
+        """Outcomes that are worth being recorded together: as many as that, or all, or some that waited long enough.
+
+        Nothing yet, ``unless_short``, where the threads run short of claims first.
+        """
+        until = time.monotonic() + RECORD_AFTER
+        while len(self._came_in) < min(most, self.unrecorded):
+            if unless_short and self.waiting <= len(self._threads):
+                return []
+            try:
+                self._came_in.append(self._answered.get(timeout=max(0.0, until - time.monotonic())))
+            except Empty:
+                break
+        outcomes, self._came_in = self._came_in, []
+        self.unrecorded -= len(outcomes)
+        return outcomes
+
+    def __enter__(self) -> _Callers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
         # Where nothing can be recorded any more, nothing more is sent: what was claimed is looked up later.
-        pool.shutdown(cancel_futures=True)
-
-
-def _answers(answered: SimpleQueue[Future[Outcome]], *, most: int) -> list[Outcome]:
-    """What has come in; waits a moment for more, since answers are recorded at less cost together."""
-    outcomes: list[Outcome] = []
-    until = time.monotonic() + RECORD_AFTER
-    while len(outcomes) < most:
-        try:
-            outcomes.append(answered.get(timeout=max(0.0, until - time.monotonic())).result())
-        except Empty:
-            break
-    return outcomes
+        with contextlib.suppress(Empty):
+            while True:
+                self._claims.get_nowait()
+        for _ in self._threads:
+            self._claims.put(None)
+        for thread in self._threads:
+            thread.join()
 
 
 def _record(

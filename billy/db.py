@@ -4,8 +4,7 @@ We do not use pyramid_tm. Billy must commit what it is about to do *before* it c
 one request may commit twice, and each commit is written where it happens (``outside_database``).
 
 Both databases get the same code. SQLite has no row locks: there every transaction that may write
-begins with BEGIN IMMEDIATE, so writers queue up; readers (``read_only``) never wait for them. On
-PostgreSQL readers have no transaction at all, and save its two round trips.
+begins with BEGIN IMMEDIATE, so writers queue up; readers (``read_only``) never wait for them.
 """
 
 from __future__ import annotations
@@ -82,12 +81,16 @@ def make_sessions(engine: Engine) -> sessionmaker[Session]:
 
 
 def read_only(engine: Engine) -> Engine:
-    """The same engine for what only reads: each query sees what is committed when it begins.
-
-    Not for queries that have to agree with each other, nor for locks: on PostgreSQL each is a transaction
-    of its own.
-    """
+    """The same engine for transactions that only read; matters on SQLite alone."""
     return engine.execution_options(billy_read_only=True)
+
+
+def query_by_query(engine: Engine) -> Engine:
+    """The same for requests that only read, a query or three: on PostgreSQL each sees what is committed when it begins.
+
+    That saves the round trips of BEGIN and COMMIT. Not for queries that have to agree, for locks or for cursors.
+    """
+    return read_only(engine).execution_options(billy_autocommit=True)
 
 
 def open_transactions() -> int:
@@ -109,18 +112,15 @@ def _set_up_sqlite(connection: Any, record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN" if _only_reads(connection) else "BEGIN IMMEDIATE")
+    read_only = connection.get_execution_options().get("billy_read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
 def _begin_postgresql(connection: Connection) -> None:
     # The driver's own switch, and not SQLAlchemy's isolation level AUTOCOMMIT, which asks the server. Set at
     # each begin, so a connection that comes back to the pool need not be reset.
     driver: Any = connection.connection.dbapi_connection
-    driver.autocommit = _only_reads(connection)
-
-
-def _only_reads(connection: Connection) -> bool:
-    return bool(connection.get_execution_options().get("billy_read_only", False))
+    driver.autocommit = connection.get_execution_options().get("billy_autocommit", False)
 
 
 @contextmanager
@@ -181,7 +181,7 @@ def _reads(request: Request) -> bool:
 
 
 def open_session(request: Request) -> Session:
-    """A session for a request; one that only reads has no transaction on PostgreSQL (``read_only``)."""
+    """A session for a request; one that only reads asks ``query_by_query``."""
     engine = request.registry["billy.reading_engine" if _reads(request) else "billy.engine"]
     return Session(engine, expire_on_commit=False)
 
@@ -191,7 +191,7 @@ def includeme(config: Configurator) -> None:
     settings: Settings = config.registry["billy.settings"]
     engine = make_engine(settings)
     config.registry["billy.engine"] = engine
-    config.registry["billy.reading_engine"] = read_only(engine)
+    config.registry["billy.reading_engine"] = query_by_query(engine)
     config.registry["billy.sessions"] = make_sessions(engine)
     config.add_settings({"retry.attempts": 3})
     config.include("pyramid_retry")

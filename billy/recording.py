@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from billy.books import Books
 from billy.errors import (
     InvalidOperationError,
     Misconfigured,
@@ -44,12 +45,9 @@ from billy.models import (
     TransactionFailure,
     TransactionStatus,
     lock,
-    lock_invoice,
-    lock_invoices,
 )
-from billy.models.base import among
 from billy.processors.base import Callback, Receipt, Submission
-from billy.statements import database_now, write_changes
+from billy.statements import database_now
 
 log = structlog.get_logger(__name__)
 
@@ -116,62 +114,39 @@ class Result(StrEnum):
     """The answer came too late to matter."""
 
 
-def record(session: Session, outcomes: Sequence[Outcome], now: datetime, policy: RetryPolicy) -> list[Result]:
+def record(
+    books: type[Books], session: Session, outcomes: Sequence[Outcome], now: datetime, policy: RetryPolicy
+) -> list[Result]:
     """Write what became of claims: transactions, failures, and the invoices that follow from them.
 
     The caller commits. Results come in the order of ``outcomes``.
     """
     _keep_customers(session, outcomes)
-    invoices = {
-        (invoice.company_guid, invoice.guid): invoice
-        for invoice in lock_invoices(
-            session,
-            among(
-                session,
-                Invoice.company_guid,
-                Invoice.guid,
-                {(outcome.claim.company_guid, outcome.claim.invoice_guid) for outcome in outcomes},
-            ),
-        )
-    }
-    gone = _deleted_customers(session, outcomes)
-    results = []
+    opened = books(session, {(outcome.claim.company_guid, outcome.claim.invoice_guid) for outcome in outcomes})
     with session.no_autoflush:  # all changes are written together, below
-        for outcome in outcomes:
-            claim = outcome.claim
-            invoice = invoices[claim.company_guid, claim.invoice_guid]
-            transaction = next(each for each in invoice.transactions if each.guid == claim.transaction_guid)
-            is_gone = (claim.company_guid, claim.customer_guid) in gone
-            results.append(_record_one(session, invoice, transaction, outcome, now, policy, is_gone=is_gone))
-    write_changes(session)
+        results = [_record_one(opened, outcome, now, policy) for outcome in outcomes]
+    opened.write()
     _park(session, outcomes, now)
     return results
 
 
-def _record_one(
-    session: Session,
-    invoice: Invoice,
-    transaction: Transaction,
-    outcome: Outcome,
-    now: datetime,
-    policy: RetryPolicy,
-    *,
-    is_gone: bool,
-) -> Result:
+def _record_one(books: Books, outcome: Outcome, now: datetime, policy: RetryPolicy) -> Result:
     claim, answer = outcome.claim, outcome.answer
+    invoice = books.invoices[claim.company_guid, claim.invoice_guid]
+    transaction = next(each for each in invoice.transactions if each.guid == claim.transaction_guid)
     if isinstance(answer, Receipt):
-        transaction = _take_receipt(session, invoice, transaction, answer, now, attempt=claim.attempt)
+        transaction = _take_receipt(books, invoice, transaction, answer, now, attempt=claim.attempt)
     elif not _is_held(transaction, claim.attempt):
         log.warning("answer_came_late", transaction=transaction.guid, attempt=claim.attempt, answer=str(answer))
         return Result.STALE
     else:
-        _take_no_receipt(session, transaction, claim, answer, now, policy)
-    _follow(invoice, now, is_gone=is_gone)
+        _take_no_receipt(books.session, transaction, claim, answer, now, policy)
+    _follow(books, invoice, now)
     return _result(transaction, now)
 
 
 def _take_receipt(
-    session: Session,
+    books: Books,
     invoice: Invoice,
     transaction: Transaction,
     receipt: Receipt,
@@ -185,7 +160,7 @@ def _take_receipt(
     if known is None and transaction.processor_uri is not None:
         log.error("charge_doubled", transaction=transaction.guid, processor_uri=receipt.processor_uri)
         known = transaction.duplicate(receipt.processor_uri, status, now)
-        session.add(known)
+        books.session.add(known)
         invoice.transactions.append(known)
     transaction = known or transaction
     was_failed = transaction.status is TransactionStatus.FAILED
@@ -193,14 +168,14 @@ def _take_receipt(
         # Whoever holds a newer claim is fenced off: what he was to find out is known.
         transaction.attempt += 1
     if transaction.is_charge and status is TransactionStatus.PENDING:
-        _make_room(session, invoice, transaction, now)
+        _make_room(books, invoice, transaction, now)
     transaction.accept(receipt.processor_uri, status, now)
     if transaction.status is TransactionStatus.FAILED and not was_failed:
-        _add_failure(session, transaction, now, code=receipt.code, message=receipt.message)
+        _add_failure(books.session, transaction, now, code=receipt.code, message=receipt.message)
     return transaction
 
 
-def _make_room(session: Session, invoice: Invoice, transaction: Transaction, now: datetime) -> None:
+def _make_room(books: Books, invoice: Invoice, transaction: Transaction, now: datetime) -> None:
     # A superseded charge came alive again. The present one need not be sent any more; where it may
     # have been, both are facts, and uq_transaction_charge_alive has room for one.
     for other in invoice.charges:
@@ -211,7 +186,7 @@ def _make_room(session: Session, invoice: Invoice, transaction: Transaction, now
             transaction.duplicate_of_guid = other.guid
         elif other.is_open:
             other.cancel(now)
-            session.flush()  # before this one counts as alive
+            books.write()  # before this one counts as alive
 
 
 def _take_no_receipt(
@@ -247,9 +222,9 @@ def _take_no_receipt(
         )
 
 
-def _follow(invoice: Invoice, now: datetime, *, is_gone: bool) -> None:
+def _follow(books: Books, invoice: Invoice, now: datetime) -> None:
     before, was_overpaid = invoice.status, invoice.overpaid
-    if is_gone:
+    if books.is_gone(invoice):
         invoice.give_up(now)
     else:
         invoice.follow_charges(now)
@@ -275,15 +250,6 @@ def _keep_customers(session: Session, outcomes: Iterable[Outcome]) -> None:
             .where(Customer.company_guid == company_guid, Customer.guid == guid, Customer.processor_uri.is_(None))
             .values(processor_uri=uri)
         )
-
-
-def _deleted_customers(session: Session, outcomes: Iterable[Outcome]) -> set[tuple[str, str]]:
-    # Read under the invoices' locks: a deletion that comes later finds what we record and cancels it.
-    keys = {(o.claim.company_guid, o.claim.customer_guid) for o in outcomes}
-    statement = select(Customer.company_guid, Customer.guid).where(
-        among(session, Customer.company_guid, Customer.guid, keys), Customer.deleted.is_(True)
-    )
-    return {(row.company_guid, row.guid) for row in session.execute(statement)}
 
 
 def _park(session: Session, outcomes: Iterable[Outcome], now: datetime) -> None:
@@ -358,8 +324,8 @@ def apply_callback(session: Session, company_guid: str, callback: Callback, now:
         transaction = session.scalar(select(Transaction).where(Transaction.company_guid == company_guid, its_record))
     if transaction is None:
         return False
-    invoice = session.get_one(Invoice, (company_guid, transaction.invoice_guid))
-    lock_invoice(session, invoice)
+    books = Books(session, [(company_guid, transaction.invoice_guid)])
+    [invoice] = books.invoices.values()
     # Under the lock two deliveries of one event come one after the other; the constraint stands behind.
     seen = session.scalar(
         select(TransactionEvent.guid).where(
@@ -381,9 +347,8 @@ def apply_callback(session: Session, company_guid: str, callback: Callback, now:
             created_at=now,
         )
     )
-    _take_receipt(session, invoice, transaction, callback.receipt, now, attempt=None)
-    customer = session.get_one(Customer, (company_guid, invoice.customer_guid))
-    _follow(invoice, now, is_gone=customer.deleted)
+    _take_receipt(books, invoice, transaction, callback.receipt, now, attempt=None)
+    _follow(books, invoice, now)
     return True
 
 
@@ -395,7 +360,7 @@ def resolve(
     InvalidOperationError if the transaction is not in doubt, MoneyMoving while a run is asking the
     processor itself. The caller commits.
     """
-    invoice = lock_invoice(session, session.get_one(Invoice, (transaction.company_guid, transaction.invoice_guid)))
+    books = Books(session, [(transaction.company_guid, transaction.invoice_guid)])
     if not transaction.in_doubt:
         raise InvalidOperationError(f"Transaction {transaction.guid} is not in doubt")
     if transaction.leased_until is not None and transaction.leased_until > database_now(session):
@@ -405,8 +370,8 @@ def resolve(
         transaction.give_back(now, in_doubt=False)
     else:
         transaction.accept(processor_uri, TransactionStatus.SUCCEEDED, now)
-    customer = session.get_one(Customer, (invoice.company_guid, invoice.customer_guid))
-    _follow(invoice, now, is_gone=customer.deleted)
+    [invoice] = books.invoices.values()
+    _follow(books, invoice, now)
     session.add(
         AuditEntry.of(
             now,

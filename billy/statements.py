@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import io
 import json
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Executable,
+    Interval,
+    Select,
+    Update,
     and_,
     bindparam,
     case,
     func,
     insert,
-    inspect,
     literal,
     or_,
     select,
@@ -34,7 +37,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
-from sqlalchemy.orm.attributes import set_committed_value
 
 from billy import clock
 from billy.models import (
@@ -47,12 +49,11 @@ from billy.models import (
     Transaction,
     TransactionType,
 )
-from billy.models.base import Owned, UtcDateTime, among
+from billy.models.base import Owned, UtcDateTime
 from billy.models.subscription import DueSubscription, Filed
 from billy.models.transaction import OPEN
 
-WORTH_A_BULK = 5
-"""Fewer changed records than this are written one by one."""
+_TRANSACTION = Transaction.__table__.c
 
 
 def database_clock(session: Session) -> ColumnElement[datetime]:
@@ -80,10 +81,40 @@ def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, 
     more attempt, in doubt, leased. A charge is claimed only while its invoice is processing, a refund
     only while it is settled; one in doubt always, since its outcome has to be found out.
     """
+    connection, found = session.connection(), {"now": now, "most": limit}
+    if _is_postgresql(session):
+        return connection.execute(_claim_at_once(), {**found, "lease": lease, "send_within": lease - deadline}).all()
+    at = clock.utc_now()
+    rows = connection.execute(_due(literal(at, UtcDateTime())), found).all()
+    claimed = tuple_(_TRANSACTION.company_guid, _TRANSACTION.guid).in_([(row.company_guid, row.guid) for row in rows])
+    leased = (literal(until, UtcDateTime()) for until in (at + lease, at + lease - deadline))
+    connection.execute(_claim(*leased).where(claimed))
+    return rows
+
+
+@cache
+def _claim_at_once() -> Executable:
+    # One statement, and built once: a run claims all day.
+    due = _due(func.clock_timestamp(type_=UtcDateTime())).cte("due").prefix_with("MATERIALIZED")
+    leased = (due.c.database_now + bindparam(span, type_=Interval) for span in ("lease", "send_within"))
+    same = and_(_TRANSACTION.company_guid == due.c.company_guid, _TRANSACTION.guid == due.c.guid)
+    return _claim(*leased).where(same).returning(*due.c)
+
+
+def _claim(leased_until: ColumnElement[datetime], send_until: ColumnElement[datetime]) -> Update:
+    return update(Transaction.__table__).values(  # type: ignore[arg-type]  # a Table, not any FromClause
+        attempt=_TRANSACTION.attempt + 1,
+        # A doubtful one will only be looked up: its last possible send stays what it was.
+        last_send_at=case((_TRANSACTION.in_doubt, _TRANSACTION.last_send_at), else_=send_until),
+        in_doubt=True,
+        leased_until=leased_until,
+    )
+
+
+def _due(at: ColumnElement[datetime]) -> Select[*tuple[Any, ...]]:
     charge = aliased(Transaction)
-    at = database_clock(session)
     is_refund = Transaction.transaction_type == TransactionType.REFUND
-    due = (
+    return (
         select(
             Transaction.company_guid,
             Transaction.guid,
@@ -110,41 +141,20 @@ def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, 
         .where(
             # Literal values: PostgreSQL uses the partial index only if it sees them when it plans.
             Transaction.submit_status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True)),
-            Transaction.next_attempt_at <= now,
+            Transaction.next_attempt_at <= bindparam("now"),
             or_(Transaction.leased_until.is_(None), Transaction.leased_until < at),
-            or_(Company.parked_until.is_(None), Company.parked_until <= now),
+            or_(Company.parked_until.is_(None), Company.parked_until <= bindparam("now")),
             or_(
                 Transaction.in_doubt,
                 and_(~is_refund, Invoice.status == InvoiceStatus.PROCESSING),
                 and_(is_refund, Invoice.status == InvoiceStatus.SETTLED),
             ),
         )
-        .order_by(Transaction.next_attempt_at, Transaction.guid)
-        .limit(limit)
+        # By nothing else: what a run filed is all due at one instant, and the index would not sort it further.
+        .order_by(Transaction.next_attempt_at)
+        .limit(bindparam("most"))
         .with_for_update(of=Transaction, key_share=True, skip_locked=True)
     )
-    rows = session.execute(due).all()
-    if rows:
-        leased_from = min(row.database_now for row in rows)
-        session.execute(
-            update(Transaction)
-            .where(
-                among(
-                    session, Transaction.company_guid, Transaction.guid, [(row.company_guid, row.guid) for row in rows]
-                )
-            )
-            .values(
-                attempt=Transaction.attempt + 1,
-                # A doubtful one will only be looked up: its last possible send stays what it was.
-                last_send_at=case(
-                    (Transaction.in_doubt, Transaction.last_send_at), else_=leased_from + lease - deadline
-                ),
-                in_doubt=True,
-                leased_until=leased_from + lease,
-            ),
-            execution_options={"synchronize_session": False},
-        )
-    return rows
 
 
 def due_subscriptions(
@@ -155,7 +165,7 @@ def due_subscriptions(
         select(*DueSubscription.columns())
         .join(Plan, _same(Plan, Subscription.company_guid, Subscription.plan_guid))
         .where(Subscription.canceled_at.is_(None), Subscription.next_invoice_at <= now)
-        .order_by(Subscription.next_invoice_at, Subscription.guid)
+        .order_by(Subscription.next_invoice_at)
         .limit(limit)
         .with_for_update(of=Subscription, key_share=True, skip_locked=True)
     )
@@ -168,7 +178,7 @@ def insert_filed(session: Session, filed: Sequence[tuple[DueSubscription, Filed]
     """Write what was filed for locked subscriptions, and move them on."""
     _insert(session, Invoice, [invoice for _, rows in filed for invoice in rows.invoices])
     _insert(session, Transaction, [transaction for _, rows in filed for transaction in rows.transactions])
-    _update(
+    update_many(
         session,
         Subscription,
         [
@@ -182,26 +192,6 @@ def insert_filed(session: Session, filed: Sequence[tuple[DueSubscription, Filed]
             for due, rows in filed
         ],
     )
-
-
-def write_changes(session: Session) -> None:
-    """Flush. Many changed records take one UPDATE for each set of changed columns, not one for each record."""
-    changed: dict[tuple[type[Owned], tuple[str, ...]], list[Owned]] = defaultdict(list)
-    for record in session.dirty:
-        before = inspect(record).committed_state
-        columns = tuple(sorted(name for name, value in before.items() if value != getattr(record, name)))
-        if columns and isinstance(record, Owned):
-            changed[type(record), columns].append(record)
-    for (model, columns), records in changed.items():
-        if len(records) < WORTH_A_BULK:
-            continue
-        names = (*_KEY, *columns)
-        with session.no_autoflush:
-            _update(session, model, [{name: getattr(record, name) for name in names} for record in records])
-        for record in records:
-            for name in columns:
-                set_committed_value(record, name, getattr(record, name))
-    session.flush()
 
 
 _KEY = ("company_guid", "guid")
@@ -231,7 +221,11 @@ def _copy(connection: Connection, statement: str, copied: io.StringIO) -> None:
         raise DBAPIError.instance(statement, None, error, driver.Error, hide_parameters=True) from error
 
 
-def _update(session: Session, model: type[Owned], rows: Sequence[dict[str, Any]]) -> None:
+def update_many(session: Session, model: type[Owned], rows: Sequence[dict[str, Any]]) -> None:
+    """Set columns of many records, which the caller has locked, by one statement.
+
+    A row is ``company_guid``, ``guid`` and the new values; all have the same columns.
+    """
     if not rows:
         return
     if not _is_postgresql(session):

@@ -29,6 +29,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from billy import clock
+from billy.books import Books, PlainBooks
 from billy.db import open_transactions, persist
 from billy.errors import OutcomeUnknown, ProcessorError, Unavailable
 from billy.models import Company, Customer, Transaction
@@ -171,9 +172,14 @@ class Submitter:
 
     # -- record --------------------------------------------------------------------------------------
 
-    def record(self, session: Session, outcomes: Sequence[Outcome], now: datetime) -> list[Result]:
-        """Write what became of claims, in the order of ``outcomes``; the caller commits."""
-        return record(session, outcomes, now, self._settings.retry_policy)
+    def record(
+        self, session: Session, outcomes: Sequence[Outcome], now: datetime, books: type[Books] = PlainBooks
+    ) -> list[Result]:
+        """Write what became of claims, in the order of ``outcomes``; the caller commits.
+
+        ``PlainBooks`` leaves mapped objects that the session has as they were; ``Books`` changes them.
+        """
+        return record(books, session, outcomes, now, self._settings.retry_policy)
 
     def submit_now(self, session: Session, transactions: Sequence[Transaction], *, started: float) -> None:
         """Submit a request's new transactions at once; ``started`` is ``time.monotonic()`` at its beginning.
@@ -189,7 +195,7 @@ class Submitter:
             ]
         session.commit()  # from here on a crash leaves a claim in doubt, which a run looks up
         outcomes = [self.perform(claim) for claim in claims]
-        persist(session, lambda: self.record(session, outcomes, clock.utc_now()))
+        persist(session, lambda: self.record(session, outcomes, clock.utc_now(), Books))
 
 
 def _submission(source: Any, *, customer_uri: str | None, charge_uri: str | None) -> Submission:

@@ -25,6 +25,7 @@ from billy.db import (
     open_transactions,
     outside_database,
     persist,
+    query_by_query,
     read_only,
 )
 from billy.errors import DatabaseUnavailable
@@ -94,16 +95,18 @@ def test_on_sqlite_a_reader_does_not_wait_for_a_writer(embedded: Engine, strange
 
 
 @pytest.mark.postgresql
-def test_on_postgresql_a_reader_has_no_transaction_and_its_connection_can_have_one_again(engine: Engine) -> None:
-    is_autocommit = text("SELECT pg_current_xact_id_if_assigned(), now() = statement_timestamp()")
-    with read_only(engine).connect() as connection:
-        pid = connection.scalar(text("SELECT pg_backend_pid()"))
-        read = connection.execute(is_autocommit).one()
+def test_on_postgresql_a_request_that_reads_has_no_transaction_and_its_connection_can_have_one_again(
+    engine: Engine,
+) -> None:
+    is_alone = text("SELECT now() = statement_timestamp(), pg_backend_pid()")
+    with query_by_query(engine).connect() as connection:
+        connection.execute(text("SELECT 1"))
+        reading, pid = connection.execute(is_alone).one()
     with engine.begin() as connection:
-        assert connection.scalar(text("SELECT pg_backend_pid()")) == pid
-        written = connection.execute(is_autocommit).one()
+        connection.execute(text("SELECT 1"))
+        writing, same_pid = connection.execute(is_alone).one()
 
-    assert (read[1], written[1]) == (True, False)
+    assert (reading, writing, same_pid) == (True, False, pid)
 
 
 # Engines and sessions
