@@ -277,15 +277,19 @@ class _Callers:
     def __init__(self, submitter: Submitter, number: int) -> None:
         self._submitter = submitter
         self._claims: SimpleQueue[Claim | None] = SimpleQueue()
-        self._answered: SimpleQueue[Outcome] = SimpleQueue()
+        self._answered: SimpleQueue[Outcome | BaseException] = SimpleQueue()
         self._came_in: list[Outcome] = []
+        self._crash: BaseException | None = None
         self._threads = [threading.Thread(target=self._call, name=f"submit-{each}") for each in range(number)]
         self.unrecorded = 0
         """Claims that were taken and whose outcome ``answers`` has not returned yet."""
 
     def _call(self) -> None:
         while (claim := self._claims.get()) is not None:
-            self._answered.put(self._submitter.perform(claim))
+            try:
+                self._answered.put(self._submitter.perform(claim))
+            except BaseException as crash:  # the end of the process: for the thread that can end it
+                self._answered.put(crash)
 
     @property
     def waiting(self) -> int:
@@ -301,16 +305,23 @@ class _Callers:
     def answers(self, *, most: int, unless_short: bool) -> list[Outcome]:
         """Outcomes that are worth being recorded together: as many as that, or all, or some that waited long enough.
 
-        Nothing yet, ``unless_short``, where the threads run short of claims first.
+        Nothing yet, ``unless_short``, where the threads run short of claims first. What ended a thread is raised
+        here, after the outcomes before it.
         """
+        if self._crash is not None:
+            raise self._crash
         until = time.monotonic() + RECORD_AFTER
         while len(self._came_in) < min(most, self.unrecorded):
             if unless_short and self.waiting <= len(self._threads):
                 return []
             try:
-                self._came_in.append(self._answered.get(timeout=max(0.0, until - time.monotonic())))
+                outcome = self._answered.get(timeout=max(0.0, until - time.monotonic()))
             except Empty:
                 break
+            if isinstance(outcome, BaseException):
+                self._crash = outcome
+                break
+            self._came_in.append(outcome)
         outcomes, self._came_in = self._came_in, []
         self.unrecorded -= len(outcomes)
         return outcomes
