@@ -228,7 +228,7 @@ def _take_no_receipt(
     elif answer is Silence.NOT_FOUND and claim.is_conclusive:
         log.info("doubt_ended", **ids, happened=False)
         transaction.give_back(now, in_doubt=False)
-    elif isinstance(answer, Refused) and not claim.was_in_doubt:
+    elif isinstance(answer, Refused):  # by a look-up too: the processor has the record of its refusal
         log.info("charge_declined", **ids, code=answer.code, hard=answer.hard)
         _add_failure(session, transaction, now, code=answer.code, message=str(answer), number=answer.number)
         transaction.decline(policy, now, hard=answer.hard)

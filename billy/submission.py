@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from billy import clock
 from billy.db import open_transactions, persist
-from billy.errors import OutcomeUnknown, ProcessorError, Unavailable
+from billy.errors import InvalidRequest, OutcomeUnknown, ProcessorError, Refused, Unavailable
 from billy.models import Company, Customer, Transaction
 from billy.processors.base import Processor, ProcessorFactory, Submission, SubmissionType
 from billy.recording import Claim, Outcome, Result, Silence, record
@@ -39,6 +39,9 @@ from billy.settings import Settings
 from billy.statements import claim_due, database_now
 
 log = structlog.get_logger(__name__)
+
+INVALID_INSTRUMENT = "invalid_funding_instrument"
+"""The code of a charge that cannot be sent, since the processor does not let the customer use the instrument."""
 
 
 class Processors:
@@ -69,10 +72,10 @@ class _Guarded:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._adapter, name)
 
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
             # A transaction held during a call holds its locks for as long as the processor likes (D45).
             assert not open_transactions(), f"{name}() of a processor was called inside a database transaction"
-            return method(*args)
+            return method(*args, **options)
 
         return call
 
@@ -148,8 +151,8 @@ class Submitter:
             processor = self.processors.with_key(claim.sealed_processor_key)
             submission = claim.submission
             if submission.customer_uri is None and submission.type is not SubmissionType.REFUND:
-                customer_uri = self._customer_of(processor, claim)
-                submission = replace(submission, customer_uri=customer_uri)
+                submission = self._with_customer(processor, claim)
+                customer_uri = submission.customer_uri
             if claim.was_in_doubt:
                 return Outcome(claim, processor.look_up(submission) or Silence.NOT_FOUND, customer_uri)
             if self._stopping.is_set() or time.monotonic() >= claim.send_before:
@@ -162,12 +165,24 @@ class Submitter:
             return Outcome(claim, error, customer_uri)
 
     @staticmethod
-    def _customer_of(processor: Processor, claim: Claim) -> str:
+    def _with_customer(processor: Processor, claim: Claim) -> Submission:
+        """The submission of a customer whom the processor could not be asked for when he was created."""
+        submission = claim.submission
         try:
-            return processor.create_customer(claim.customer_guid)
+            customer_uri = processor.create_customer(claim.customer_guid)
+            if not claim.was_in_doubt:
+                purpose, instrument = submission.type, submission.funding_instrument_uri or ""
+                processor.validate_funding_instrument(instrument, purpose, customer_uri)
         except OutcomeUnknown as error:
             # No money is in question: asked again with the same guid, the processor has the same record.
             raise Unavailable(str(error)) from error
+        except Refused as error:
+            if claim.was_in_doubt:
+                raise Unavailable(str(error)) from error  # of the customer, not of the submission
+            raise
+        except InvalidRequest as error:
+            raise Refused(str(error), code=INVALID_INSTRUMENT, hard=True) from error
+        return replace(submission, customer_uri=customer_uri)
 
     # -- record --------------------------------------------------------------------------------------
 

@@ -59,15 +59,15 @@ class HttpProcessor:
         self._deadline = deadline
         self._key = processor_key
 
-    def create_customer(self, customer_guid: str) -> str:
+    def create_customer(self, customer_guid: str, *, is_first_try: bool = False) -> str:
         """As ``Processor`` says, like all that follow."""
         return str(self._ask("create_customer", customer_guid))
 
     def validate_customer(self, uri: str) -> None:
         self._ask("validate_customer", uri)
 
-    def validate_funding_instrument(self, uri: str, purpose: SubmissionType) -> None:
-        self._ask("validate_funding_instrument", uri, purpose)
+    def validate_funding_instrument(self, uri: str, purpose: SubmissionType, customer_uri: str) -> None:
+        self._ask("validate_funding_instrument", uri, purpose, customer_uri)
 
     def register_callback(self, url: str) -> None:
         self._ask("register_callback", url)

@@ -714,7 +714,7 @@ def test_d36_strange_dates_and_intervals_are_400_and_a_date_alone_is_midnight(co
 
 def test_d36_a_start_that_passes_while_the_request_is_under_way_is_no_500(company, clock, monkeypatch):
     monkeypatch.setattr(
-        SandboxProcessor, "validate_funding_instrument", lambda self, uri, purpose: clock.move(seconds=2)
+        SandboxProcessor, "validate_funding_instrument", lambda self, uri, purpose, customer_uri: clock.move(seconds=2)
     )
     subscription = subscribe(company, started_at=(clock.now + timedelta(seconds=1)).isoformat())
     assert subscription["invoice_count"] == 1
@@ -937,13 +937,13 @@ class Cash:
     def __call__(self, processor_key):
         return self
 
-    def create_customer(self, customer_guid):
+    def create_customer(self, customer_guid, *, is_first_try=False):
         return f"cash:{customer_guid}"
 
     def validate_customer(self, uri):
         pass
 
-    def validate_funding_instrument(self, uri, purpose):
+    def validate_funding_instrument(self, uri, purpose, customer_uri):
         if uri != "coins":
             raise InvalidFundingInstrument("We take coins only")
 

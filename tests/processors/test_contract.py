@@ -218,7 +218,7 @@ CALLS: dict[str, Call] = {
         submission.customer_uri or ""
     ),
     "validate_funding_instrument": lambda harness, processor, submission: processor.validate_funding_instrument(
-        submission.funding_instrument_uri or "", DEBIT
+        submission.funding_instrument_uri or "", DEBIT, submission.customer_uri or ""
     ),
     "submit": lambda harness, processor, submission: processor.submit(submission),
     "look_up": lambda harness, processor, submission: processor.look_up(submission),

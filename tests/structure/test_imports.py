@@ -26,6 +26,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # The adapters: plain values only, and none knows another.
     "billy.processors": ("billy.processors.base", "billy.errors", "billy.clock"),
     "billy.processors.base": ("billy.errors",),
+    "billy.processors.balanced": (
+        "billy.processors.balanced_codes",
+        "billy.processors.base",
+        "billy.processors.http",
+        "billy.errors",
+        "billy.clock",
+    ),
     "billy.processors.sandbox": (
         "billy.processors.base",
         "billy.processors.sandbox_ledger",
