@@ -20,7 +20,8 @@ class Chances(click.ParamType):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
         """By fault; what is no fault, or no probability, is told by ``Chaos``."""
-        return dict((*pair.split("=", 1), "")[:2] for pair in str(value).split(",") if pair)
+        pairs = (pair.partition("=") for pair in str(value).split(","))
+        return {fault: probability for fault, _, probability in pairs}
 
 
 @click.command("balanced-simulator", epilog=EXIT_CODES)

@@ -58,8 +58,8 @@ class Answer:
     def error(cls, error: ApiError) -> Answer:
         """With the failed resource, if the service made one."""
         resource = envelope(error.record.type, [error.record]) if error.record else {}
-        headers = {**error.headers, **({"WWW-Authenticate": 'Basic realm="Balanced"'} if error.status == 401 else {})}
-        return cls.of(error.status, {**error.shown(), **resource}, headers)
+        headers = {**error.headers, **({"WWW-Authenticate": 'Basic realm="Balanced"'} if error.status_code == 401 else {})}
+        return cls.of(error.status_code, {**error.shown(), **resource}, headers)
 
 
 class App:

@@ -54,9 +54,10 @@ class ApiError(Exception):
         extras: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         record: Record | None = None,
+        status_code: int | None = None,
     ) -> None:
         super().__init__(description)
-        self.status = STATUS_OF[code]
+        self.status_code = status_code or STATUS_OF[code]
         self.code = code
         self.description = description
         self.additional = additional
@@ -68,14 +69,14 @@ class ApiError(Exception):
         """The body, but for the resource."""
         request_id = f"OHM{uuid4().hex}"
         error = {
-            "status": HTTPStatus(self.status).phrase,
-            "status_code": self.status,
-            "category_type": _CATEGORY_TYPES.get(self.status, "request"),
+            "status": HTTPStatus(self.status_code).phrase,
+            "status_code": self.status_code,
+            "category_type": _CATEGORY_TYPES.get(self.status_code, "request"),
             "category_code": self.code,
             "description": f"{self.description} Your request id is {request_id}.",
             "request_id": request_id,
         }
-        if self.status not in _TERSE:
+        if self.status_code not in _TERSE:
             error |= {"additional": self.additional, "extras": self.extras}
         return {"errors": [error]}
 

@@ -136,9 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What is not even HTTP is told in JSON too, and ends the connection."""
         self.close_connection = True
-        error = ApiError("request", "The request could not be read.")
-        error.status = code
-        body = orjson.dumps(error.shown())
+        body = orjson.dumps(ApiError("request", "The request could not be read.", status_code=code).shown())
         self.send_response_only(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
