@@ -10,6 +10,7 @@ submission      claim, commit, call, record: where the database and a processor 
 recording       what an answer or an event of a processor means for the records
 billing_run     one run of the scheduler: file what is due, submit what is open
 scripts         the commands
+testing         a simulator of a processor's service, for the tests of whoever needs one
 db, schema      engine, sessions, commits; migrations
 statements      the statements that a run lives from, and that the two databases do differently
 verification    whether the books hold, asked in SQL

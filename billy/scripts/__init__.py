@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "resolve": "End the doubt about a transaction by hand.",
     "verify": "Check every invariant of the books and print what breaks one; exit 1 if anything does.",
     "sandbox-settle": "Say how a pending charge ended: only with the sandbox processor.",
+    "balanced-simulator": "Serve a simulator of Balanced Payments, for tests: it moves no money.",
     "generate-secret": "Print a fresh key for billy.secret_keys.",
     "settings": "Print every option of the ini: name, default, meaning.",
 }

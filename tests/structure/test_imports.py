@@ -49,6 +49,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.billing_run": (*CORE, "billy.recording", "billy.submission"),
     # The independent witness: it must not use the code that it checks.
     "billy.verification": ("billy.models.base", "billy.statements"),
+    # What integrators test with: it must not know how Billy sees what it simulates.
+    "billy.testing": ("billy.testing", "billy.clock"),
     # The doors.
     "billy.api": (*CORE, "billy.api", "billy.recording", "billy.schema", "billy.submission"),
     "billy.app": (*CORE, "billy.api", "billy.log", "billy.schema", "billy.submission"),
@@ -62,6 +64,7 @@ MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.submission": ("pyramid", "webob"),
     "billy.billing_run": ("pyramid", "webob"),
     "billy.verification": ("pyramid", "webob"),
+    "billy.testing": ("pyramid", "webob", "sqlalchemy"),
     "billy.scripts": ("webob",),
 }
 
@@ -120,6 +123,8 @@ def test_imports_go_one_way() -> None:
         ("billy.submission", "from billy.billing_run import run"),
         ("billy.api.views.invoice", "from billy.scripts import main"),
         ("billy.errors", "from billy.guid import new_guid"),
+        ("billy.testing.balanced_simulator.app", "from billy.processors.base import Receipt"),
+        ("billy.processors.balanced", "from billy.testing.balanced_simulator import BalancedSimulator"),
         ("billy.helpers", "import os"),
     ],
 )
