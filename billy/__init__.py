@@ -8,7 +8,8 @@ processors      adapters to payment processors
 api             HTTP: what is accepted, what is answered, what goes wrong
 submission      claim, commit, call, record: where the database and a processor meet
 recording       what an answer or an event of a processor means for the records
-billing_run     one run of the scheduler: file what is due, submit what is open
+reconciliation  asking the processor about what it has not told
+billing_run     one run of the scheduler: file what is due, submit what is open, reconcile
 scripts         the commands
 testing         a simulator of a processor's service, for the tests of whoever needs one
 db, schema      engine, sessions, commits; migrations

@@ -1,4 +1,4 @@
-"""One scheduler run: file what is due, submit what is open.
+"""One scheduler run: file what is due, submit what is open, ask about what the processor has not told.
 
 Any number of runs may go on at once, on any number of hosts: each takes rows that no other holds
 (``billy.statements``), in batches, so a run's memory does not grow with what is due. One bad row
@@ -30,6 +30,7 @@ from billy.models import BillingRun, Company, Transaction
 from billy.models.base import lock
 from billy.models.subscription import DueSubscription, Filed, file_missed
 from billy.models.transaction import OPEN
+from billy.reconciliation import Difference, reconcile
 from billy.recording import Outcome, Result
 from billy.settings import Settings
 from billy.statements import database_now, due_subscriptions, insert_filed
@@ -75,6 +76,12 @@ class Summary:
     canceled: int = 0
     parked: int = 0
     """Companies whose processor key was refused."""
+    asked: int = 0
+    """Transactions that have been pending for long, and that the processor was asked about."""
+    repaired: int = 0
+    """Those of which it told something new."""
+    differing: int = 0
+    """What its books and ours disagree about, for a person to look into."""
     in_doubt: int = 0
     """Transactions whose outcome has been unknown for longer than ``billy.transaction.doubt_alert``."""
     errors: int = 0
@@ -87,7 +94,7 @@ class Summary:
     @property
     def exit_code(self) -> int:
         """0 if nothing needs a person, else 1."""
-        return 1 if self.errors or self.parked or self.in_doubt else 0
+        return 1 if self.errors or self.parked or self.differing or self.in_doubt else 0
 
 
 Progress = Callable[[Summary], None]
@@ -129,6 +136,7 @@ def run(
             _register_callbacks(session, submitter, now, summary)
             _file(session, settings, now, summary, progress, is_stopping)
             _submit(session, settings, submitter, now, concurrency, summary, progress, is_stopping)
+            _reconcile(session, settings, submitter, now, concurrency, summary, is_stopping)
             _report(session, settings, now, summary)
         finally:
             # Also when the run is cut short: the counts say how far it came.
@@ -242,6 +250,8 @@ def _submit(
     summary: Summary,
     progress: Progress,
     is_stopping: Callable[[], bool],
+    *,
+    only_in_doubt: bool = False,
 ) -> None:
     """Keep ``concurrency`` threads busy with calls while this thread claims and records.
 
@@ -256,7 +266,10 @@ def _submit(
             if is_stopping():
                 submitter.stop()
             elif not is_exhausted and calling <= concurrency + settings.batch_size // 2:
-                claims = persist(session, lambda: submitter.claim_due(session, now, settings.batch_size))
+                claims = persist(
+                    session,
+                    lambda: submitter.claim_due(session, now, settings.batch_size, only_in_doubt=only_in_doubt),
+                )
                 is_exhausted = not claims  # committed: the claims are ours, the calls may begin
                 calling += len(claims)
                 for claim in claims:
@@ -321,6 +334,53 @@ def _count_answer(outcome: Outcome, summary: Summary) -> None:
         summary.declined += 1
     elif isinstance(outcome.answer, Exception) and not isinstance(outcome.answer, ProcessorError):
         summary.errors += 1
+
+
+# -- reconciling -------------------------------------------------------------------------------------
+
+
+def reconcile_now(
+    sessions: Sessions,
+    settings: Settings,
+    submitter: Submitter,
+    now: datetime,
+    *,
+    concurrency: int = 8,
+    progress: Progress = lambda summary: None,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> tuple[Summary, list[Difference]]:
+    """Only ask, and send nothing: look up what is in doubt, and reconcile what is pending."""
+    summary = Summary()
+    with sessions() as session:
+        _submit(
+            session, settings, submitter, now, concurrency, summary, progress, is_stopping, only_in_doubt=True
+        )
+        differences = _reconcile(session, settings, submitter, now, concurrency, summary, is_stopping)
+        _report(session, settings, now, summary)
+    return summary, differences
+
+
+def _reconcile(
+    session: Session,
+    settings: Settings,
+    submitter: Submitter,
+    now: datetime,
+    concurrency: int,
+    summary: Summary,
+    is_stopping: Callable[[], bool],
+) -> list[Difference]:
+    result = reconcile(
+        session,
+        submitter.processors,
+        now,
+        pending_after=settings.reconcile_after,
+        concurrency=concurrency,
+        batch_size=settings.batch_size,
+        is_stopping=is_stopping,
+    )
+    summary.asked, summary.repaired, summary.differing = result.asked, result.repaired, len(result.differences)
+    summary.errors += result.errors
+    return result.differences
 
 
 # -- the rest ----------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ from billy.models import (
     lock_invoices,
 )
 from billy.models.base import among
-from billy.processors.base import Callback, Receipt, Submission
+from billy.processors.base import Callback, Receipt, ReceiptStatus, Submission
 from billy.statements import database_now, write_changes
 
 log = structlog.get_logger(__name__)
@@ -381,10 +381,32 @@ def apply_callback(session: Session, company_guid: str, callback: Callback, now:
             created_at=now,
         )
     )
-    _take_receipt(session, invoice, transaction, callback.receipt, now, attempt=None)
-    customer = session.get_one(Customer, (company_guid, invoice.customer_guid))
-    _follow(invoice, now, is_gone=customer.deleted)
+    _apply(session, invoice, transaction, callback.receipt, now)
     return True
+
+
+def apply_record(session: Session, company_guid: str, transaction_guid: str, receipt: Receipt, now: datetime) -> bool:
+    """Record how a pending transaction ended, or a second record of it; False if the books have it already.
+
+    What is not pending any more was told of meanwhile, by somebody who heard it later than the caller did. The
+    caller commits.
+    """
+    transaction = session.get_one(Transaction, (company_guid, transaction_guid))
+    invoice = lock_invoice(session, session.get_one(Invoice, (company_guid, transaction.invoice_guid)))
+    if receipt.processor_uri == transaction.processor_uri:
+        is_news = transaction.status is TransactionStatus.PENDING and receipt.status is not ReceiptStatus.PENDING
+    else:
+        is_news = all(each.processor_uri != receipt.processor_uri for each in invoice.transactions)
+    if is_news:
+        _apply(session, invoice, transaction, receipt, now)
+    return is_news
+
+
+def _apply(session: Session, invoice: Invoice, transaction: Transaction, receipt: Receipt, now: datetime) -> None:
+    """A fact that no claim asked for."""
+    _take_receipt(session, invoice, transaction, receipt, now, attempt=None)
+    customer = session.get_one(Customer, (invoice.company_guid, invoice.customer_guid))
+    _follow(invoice, now, is_gone=customer.deleted)
 
 
 def resolve(

@@ -43,13 +43,18 @@ from billy.models import (
     Invoice,
     InvoiceStatus,
     Plan,
+    SubmitStatus,
     Subscription,
     Transaction,
+    TransactionStatus,
     TransactionType,
 )
 from billy.models.base import Owned, UtcDateTime, among
 from billy.models.subscription import DueSubscription, Filed
 from billy.models.transaction import OPEN
+
+LONGEST_SILENCE = timedelta(days=1)
+"""However long a transaction has been pending, the next question about it is put off by no more than this."""
 
 WORTH_A_BULK = 5
 """Fewer changed records than this are written one by one."""
@@ -72,7 +77,9 @@ def database_now(session: Session) -> datetime:
     return now
 
 
-def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, deadline: timedelta) -> Sequence[Any]:
+def claim_due(
+    session: Session, now: datetime, *, limit: int, lease: timedelta, deadline: timedelta, only_in_doubt: bool = False
+) -> Sequence[Any]:
     """Claim up to ``limit`` open transactions that are due at ``now``; the caller commits, then may act.
 
     A row is (transaction's columns as found *before* the claim, ``customer_uri``, ``charge_uri``,
@@ -123,6 +130,8 @@ def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, 
         .limit(limit)
         .with_for_update(of=Transaction, key_share=True, skip_locked=True)
     )
+    if only_in_doubt:
+        due = due.where(Transaction.in_doubt)
     rows = session.execute(due).all()
     if rows:
         leased_from = min(row.database_now for row in rows)
@@ -144,6 +153,57 @@ def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, 
             ),
             execution_options={"synchronize_session": False},
         )
+    return rows
+
+
+def claim_pending(session: Session, now: datetime, *, limit: int, pending_after: timedelta) -> Sequence[Any]:
+    """Take up to ``limit`` transactions of whose end the processor has not told for ``pending_after``.
+
+    The longest silent first. Asking changes nothing, so there is no lease: whoever takes one puts off the
+    next question, by as long as the transaction has been pending, up to ``LONGEST_SILENCE``. A row has what
+    its submission is made of, ``processor_uri`` and ``sealed_processor_key``.
+    """
+    charge = aliased(Transaction)
+    statement = (
+        select(
+            Transaction.company_guid,
+            Transaction.guid,
+            Transaction.invoice_guid,
+            Transaction.transaction_type,
+            Transaction.amount,
+            Transaction.funding_instrument_uri,
+            Transaction.appears_on_statement_as,
+            Transaction.submission_key,
+            Transaction.processor_uri,
+            Transaction.updated_at,
+            Customer.processor_uri.label("customer_uri"),
+            charge.processor_uri.label("charge_uri"),
+            Company.sealed_processor_key,
+        )
+        .join(Customer, _same(Customer, Transaction.company_guid, Transaction.customer_guid))
+        .join(Company, Company.guid == Transaction.company_guid)
+        .outerjoin(charge, _same(charge, Transaction.company_guid, Transaction.refund_of_guid))
+        .where(
+            # Literal values, as above.
+            Transaction.submit_status == bindparam("done", SubmitStatus.DONE, literal_execute=True),
+            Transaction.status == bindparam("pending", TransactionStatus.PENDING, literal_execute=True),
+            Transaction.next_attempt_at <= now - pending_after,
+            or_(Company.parked_until.is_(None), Company.parked_until <= now),
+        )
+        .order_by(Transaction.next_attempt_at, Transaction.guid)
+        .limit(limit)
+        .with_for_update(of=Transaction, key_share=True, skip_locked=True)
+    )
+    rows = session.execute(statement).all()
+    put_off = [
+        {
+            "company_guid": row.company_guid,
+            "guid": row.guid,
+            "next_attempt_at": now + min(max(now - row.updated_at, timedelta(0)), LONGEST_SILENCE),
+        }
+        for row in rows
+    ]
+    _update(session, Transaction, put_off)
     return rows
 
 

@@ -94,10 +94,17 @@ class Submitter:
 
     # -- claim ---------------------------------------------------------------------------------------
 
-    def claim_due(self, session: Session, now: datetime, limit: int) -> list[Claim]:
+    def claim_due(self, session: Session, now: datetime, limit: int, *, only_in_doubt: bool = False) -> list[Claim]:
         """Claim what is due. The claims count from the caller's commit on, not before."""
         began = time.monotonic()
-        rows = claim_due(session, now, limit=limit, lease=self._settings.lease, deadline=self._settings.call_deadline)
+        rows = claim_due(
+            session,
+            now,
+            limit=limit,
+            lease=self._settings.lease,
+            deadline=self._settings.call_deadline,
+            only_in_doubt=only_in_doubt,
+        )
         return [self._claim(row, began) for row in rows]
 
     def _claim(self, row: Any, began: float) -> Claim:
@@ -114,7 +121,7 @@ class Submitter:
             send_before=began + (settings.lease - settings.call_deadline).total_seconds(),
             sealed_processor_key=row.sealed_processor_key,
             parked_count=row.parked_count,
-            submission=_submission(row, customer_uri=row.customer_uri, charge_uri=row.charge_uri),
+            submission=submission_of(row, customer_uri=row.customer_uri, charge_uri=row.charge_uri),
         )
 
     def _claim_new(self, session: Session, transaction: Transaction, *, send_before: float, now: datetime) -> Claim:
@@ -139,7 +146,7 @@ class Submitter:
             send_before=send_before,
             sealed_processor_key=company.sealed_processor_key,
             parked_count=company.parked_count,
-            submission=_submission(transaction, customer_uri=customer.processor_uri, charge_uri=charge_uri),
+            submission=submission_of(transaction, customer_uri=customer.processor_uri, charge_uri=charge_uri),
         )
 
     # -- call ----------------------------------------------------------------------------------------
@@ -207,7 +214,7 @@ class Submitter:
         persist(session, lambda: self.record(session, outcomes, clock.utc_now()))
 
 
-def _submission(source: Any, *, customer_uri: str | None, charge_uri: str | None) -> Submission:
+def submission_of(source: Any, *, customer_uri: str | None, charge_uri: str | None) -> Submission:
     """From a transaction, or a row with its columns: to the letter what every retry of it says."""
     return Submission(
         type=SubmissionType(source.transaction_type.value),

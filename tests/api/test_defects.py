@@ -863,10 +863,10 @@ class Watching:
 
         class Adapter:
             def __getattr__(self, name):
-                def call(*args):
+                def call(*args, **options):
                     watching._before(name)
                     watching.open.setdefault(name, set()).add(open_transactions())
-                    return getattr(adapter, name)(*args)
+                    return getattr(adapter, name)(*args, **options)
 
                 return call
 
@@ -891,6 +891,7 @@ def test_d45_no_database_transaction_is_open_while_the_processor_is_asked(
         unpaid = new_invoice(company, customer=customer, card="/cards/lost-after-charge")
         subscription = subscribe(company, customer=customer)
         company.put(f"/v1/subscriptions/{subscription['guid']}", {"funding_instrument_uri": "/cards/new"})
+        new_invoice(company, customer=customer, card="/bank_accounts/pending")
         end_leases()
         clock.move(months=1)
         assert billing_run.run(sessions, settings, submitter, clock.now).succeeded == 2
@@ -903,6 +904,7 @@ def test_d45_no_database_transaction_is_open_while_the_processor_is_asked(
             "validate_funding_instrument",
             "submit",
             "look_up",
+            "find_records",
             "register_callback",
             "read_callback",
         )

@@ -46,7 +46,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Where the database and the processor meet.
     "billy.recording": CORE,
     "billy.submission": (*CORE, "billy.recording"),
-    "billy.billing_run": (*CORE, "billy.recording", "billy.submission"),
+    "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
+    "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
     # The independent witness: it must not use the code that it checks.
     "billy.verification": ("billy.models.base", "billy.statements"),
     # What integrators test with: it must not know how Billy sees what it simulates.
@@ -63,6 +64,7 @@ MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.recording": ("pyramid", "webob"),
     "billy.submission": ("pyramid", "webob"),
     "billy.billing_run": ("pyramid", "webob"),
+    "billy.reconciliation": ("pyramid", "webob"),
     "billy.verification": ("pyramid", "webob"),
     "billy.testing": ("pyramid", "webob", "sqlalchemy"),
     "billy.scripts": ("webob",),
