@@ -9,7 +9,7 @@ from typing import Any
 
 from billy.testing.balanced_simulator.body import read_body
 from billy.testing.balanced_simulator.envelope import envelope
-from billy.testing.balanced_simulator.errors import ApiError, method_not_allowed, not_found
+from billy.testing.balanced_simulator.errors import ApiError, method_not_allowed, not_found, unauthenticated
 from billy.testing.balanced_simulator.query import Pairs, select
 from billy.testing.balanced_simulator.resources import RESOURCES
 from billy.testing.balanced_simulator.resources.base import Call
@@ -59,7 +59,7 @@ def answer_stranger(store: Store, request: Request, now: datetime) -> Result:
             record = resource.tokenize(store, read_body(request.json, resource.type), now)
             store.unclaimed[record.id] = record
             return 201, {resource.type: [{"id": record.id, "href": record.href, "links": {}}], "links": {}}
-    raise ApiError("authentication-required", "Not permitted to perform this action: an API key is needed.")
+    raise unauthenticated()
 
 
 def answer_call(call: Call, request: Request) -> Result:
