@@ -53,7 +53,7 @@ def answer_stranger(store: Store, request: Request, now: datetime) -> Result:
         place = _place(request.path)
         if place == _Place("api_keys"):
             call = Call(store, store.new_company(), now)
-            return 201, envelope("api_keys", [store.new_key(call.company, now)])
+            return _created(RESOURCES["api_keys"].create(call, read_body(request.json, "api_keys")))
         resource = RESOURCES.get(place.type or "")
         if isinstance(resource, Instrument) and place.id is None:
             record = resource.tokenize(store, read_body(request.json, resource.type), now)
@@ -74,12 +74,13 @@ def answer_call(call: Call, request: Request) -> Result:
             raise ApiError("marketplace-required", "There is no marketplace yet: POST /marketplaces makes one.")
         _check_parents(call, place, None)
         resource = RESOURCES[place.type]
-        record = resource.create(call, read_body(request.json, place.type))
-        shown = envelope(place.type, [record])
-        if place.type == "api_keys":
-            shown["api_keys"][0]["secret"] = record.fields["secret"]
-        return 201, shown
+        return _created(resource.create(call, read_body(request.json, place.type)))
     raise method_not_allowed()
+
+
+def _created(record: Record) -> Result:
+    shown = RESOURCES[record.type].shown_at_creation(record)
+    return 201, {**envelope(record.type, [record]), record.type: [shown]}
 
 
 def _item(call: Call, request: Request, place: _Place) -> Result:
@@ -113,8 +114,7 @@ def _nested(call: Call, request: Request, parent: Record, under: str) -> Result:
     if request.method == "GET":
         return _index(call, request, type, parent, path)
     if request.method == "POST" and parent.type in resource.parents:
-        record = resource.create_under(call, parent, read_body(request.json, type))
-        return 201, envelope(type, [record])
+        return _created(resource.create_under(call, parent, read_body(request.json, type)))
     raise method_not_allowed()
 
 
