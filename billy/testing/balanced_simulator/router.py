@@ -43,7 +43,7 @@ class _Place:
     """None for ``/resources/<id>``."""
     id: str | None = None
     under: str | None = None
-    parents: Sequence[tuple[str, str]] = ()
+    parents: tuple[tuple[str, str], ...] = ()
     """What a legacy path names before: ``("marketplaces", "MP…")``."""
 
 
@@ -161,7 +161,7 @@ def _place(path: str) -> _Place:
     if not 1 <= len(segments) <= 3 or segments[0] not in _TYPES:
         raise not_found()
     noun, id, under = (*segments, None, None)[:3]
-    return _Place(_TYPES[str(noun)], id, under, parents)
+    return _Place(_TYPES[str(noun)], id, under, tuple(parents))
 
 
 def _check_parents(call: Call, place: _Place, record: Record | None) -> None:
