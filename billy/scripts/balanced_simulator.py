@@ -42,7 +42,7 @@ def balanced_simulator(
     try:
         switch = Chaos.model_validate({"probabilities": chaos or {}, "seed": seed})
     except ValidationError as error:
-        raise click.BadParameter(error.errors()[0]["msg"], param_hint="--chaos") from None
+        raise click.BadParameter(f"{chaos}: {error.errors()[0]['msg']}", param_hint="--chaos") from None
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: stopping.set())

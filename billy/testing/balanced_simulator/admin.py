@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from billy.testing.balanced_simulator.body import Body, read_body, read_json
 from billy.testing.balanced_simulator.chaos import Chaos
-from billy.testing.balanced_simulator.errors import ApiError, invalid, method_not_allowed, not_found
+from billy.testing.balanced_simulator.errors import ApiError, method_not_allowed, not_found
 from billy.testing.balanced_simulator.router import Request
 from billy.testing.balanced_simulator.service import PLENTY, Service, as_json, by_submission_key
 
@@ -37,7 +37,14 @@ def administer(service: Service, request: Request) -> Answered:
         raise not_found()
     if request.method not in methods:
         raise method_not_allowed()
-    return methods[request.method](service, request, id)
+    try:
+        return methods[request.method](service, request, id)
+    except KeyError:
+        raise not_found() from None
+    except ValidationError as error:
+        raise ApiError("request", f"{error.errors()[0]['msg']}.") from None
+    except ValueError as error:
+        raise ApiError("request", f"{error}.") from None
 
 
 def _body(request: Request) -> Body:
@@ -51,30 +58,18 @@ def _make_marketplace(service: Service, request: Request, _: str) -> Answered:
 
 
 def _revoke(service: Service, request: Request, _: str) -> Answered:
-    try:
-        service.revoke(_body(request).required("key"))
-    except KeyError:
-        raise not_found() from None
+    service.revoke(_body(request).required("key"))
     return None
 
 
 def _settle(service: Service, request: Request, _: str) -> Answered:
     body = _body(request)
-    try:
-        event = service.settle(body.required("href"), body.required("status"))
-    except ValueError as error:
-        raise ApiError("request", f"{error}.") from None
+    event = service.settle(body.required("href"), body.required("status"))
     return {"event": event.id, "type": event.fields["type"]}
 
 
 def _behave(service: Service, request: Request, id: str) -> Answered:
-    behavior = _body(request).required("behavior")
-    try:
-        service.behave(id, behavior)
-    except KeyError:
-        raise invalid("behavior", f'"{behavior[:100]}" is not known') from None
-    except ValueError as error:
-        raise ApiError("request", f"{error}.") from None
+    service.behave(id, _body(request).required("behavior"))
     return None
 
 
@@ -106,10 +101,7 @@ def _chaos(service: Service, request: Request, _: str) -> Answered:
 
 
 def _set_chaos(service: Service, request: Request, _: str) -> Answered:
-    try:
-        service.chaos = Chaos.model_validate(read_json(request.body))
-    except ValidationError as error:
-        raise ApiError("request", f"{error.errors()[0]['msg']}.") from None
+    service.chaos = Chaos.model_validate(read_json(request.body))
     return service.chaos.shown()
 
 

@@ -21,7 +21,7 @@ from billy.testing.balanced_simulator.admin import ADMIN, administer
 from billy.testing.balanced_simulator.body import read_json
 from billy.testing.balanced_simulator.chaos import BEFORE, Fault
 from billy.testing.balanced_simulator.envelope import envelope
-from billy.testing.balanced_simulator.errors import ApiError
+from billy.testing.balanced_simulator.errors import ApiError, unauthenticated
 from billy.testing.balanced_simulator.events import publish
 from billy.testing.balanced_simulator.resources.base import Call, Hindered
 from billy.testing.balanced_simulator.router import Request, answer_call, answer_stranger
@@ -58,8 +58,7 @@ class Answer:
     def error(cls, error: ApiError) -> Answer:
         """With the failed resource, if the service made one."""
         resource = envelope(error.record.type, [error.record]) if error.record else {}
-        headers = {**error.headers, **({"WWW-Authenticate": 'Basic realm="Balanced"'} if error.status_code == 401 else {})}
-        return cls.of(error.status_code, {**error.shown(), **resource}, headers)
+        return cls.of(error.status_code, {**error.shown(), **resource}, error.headers)
 
 
 class App:
@@ -130,7 +129,7 @@ class App:
                 if key is None:
                     return Answer.of(*answer_stranger(store, request, clock.utc_now())), None
                 if key not in store.by_key:
-                    raise _unauthenticated()
+                    raise unauthenticated()
                 call = Call(store, store.by_key[key], clock.utc_now())
                 try:
                     return Answer.of(*answer_call(call, request)), call.fault
@@ -187,11 +186,7 @@ def _key(authorization: str | None) -> str | None:
     scheme, _, encoded = authorization.partition(" ")
     try:
         if scheme.lower() != "basic":
-            raise _unauthenticated()
+            raise unauthenticated()
         return base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[0]
     except (binascii.Error, ValueError):
-        raise _unauthenticated() from None
-
-
-def _unauthenticated() -> ApiError:
-    return ApiError("authentication-required", "Not permitted to perform this action: the API key is unknown.")
+        raise unauthenticated() from None

@@ -95,6 +95,15 @@ def not_found() -> ApiError:
     )
 
 
+def unauthenticated() -> ApiError:
+    """No key, or one that is unknown or revoked."""
+    return ApiError(
+        "authentication-required",
+        "Not permitted to perform this action: an API key is needed.",
+        headers={"WWW-Authenticate": 'Basic realm="Balanced"'},
+    )
+
+
 def method_not_allowed() -> ApiError:
     """The path takes other methods."""
     return ApiError("method-not-allowed", "The method is not allowed for the requested URL.")

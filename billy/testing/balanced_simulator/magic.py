@@ -75,15 +75,15 @@ BEHAVIORS = {
 def magic_named(name: str) -> Magic:
     """``lost-after`` loses the answers to debits and credits, ``refund-lost-after`` those to refunds.
 
-    Every ``category_code`` is a name too: that of an instrument that is refused with it. KeyError for others.
+    Every ``category_code`` is a name too: that of an instrument that is refused with it. ValueError for others.
     """
     noun, bare = ("refund", name.removeprefix("refund-")) if name.startswith("refund-") else ("", name)
     if bare in BEHAVIORS:
         behavior = BEHAVIORS[bare]
-    elif STATUS_OF[name] in (400, 402, 403, 404, 409):
+    elif STATUS_OF.get(name) in (400, 402, 403, 404, 409):
         noun, behavior = "", Behavior(refusal=Refusal(name, "Refused by the simulator."))
     else:
-        raise KeyError(name)
+        raise ValueError(f"There is no behavior {name[:100]!r}")
     if noun == "refund":
         return Magic(refund=behavior, can_credit=True, name=name)
     return Magic(debit=behavior, credit=behavior, can_credit=True, name=name)

@@ -9,7 +9,7 @@ from typing import Any
 
 from billy.testing.balanced_simulator.body import read_body
 from billy.testing.balanced_simulator.envelope import envelope
-from billy.testing.balanced_simulator.errors import ApiError, method_not_allowed, not_found
+from billy.testing.balanced_simulator.errors import ApiError, method_not_allowed, not_found, unauthenticated
 from billy.testing.balanced_simulator.query import Pairs, select
 from billy.testing.balanced_simulator.resources import RESOURCES
 from billy.testing.balanced_simulator.resources.base import Call
@@ -43,7 +43,7 @@ class _Place:
     """None for ``/resources/<id>``."""
     id: str | None = None
     under: str | None = None
-    parents: Sequence[tuple[str, str]] = ()
+    parents: tuple[tuple[str, str], ...] = ()
     """What a legacy path names before: ``("marketplaces", "MP…")``."""
 
 
@@ -53,13 +53,13 @@ def answer_stranger(store: Store, request: Request, now: datetime) -> Result:
         place = _place(request.path)
         if place == _Place("api_keys"):
             call = Call(store, store.new_company(), now)
-            return 201, envelope("api_keys", [store.new_key(call.company, now)])
+            return _created(RESOURCES["api_keys"].create(call, read_body(request.json, "api_keys")))
         resource = RESOURCES.get(place.type or "")
         if isinstance(resource, Instrument) and place.id is None:
             record = resource.tokenize(store, read_body(request.json, resource.type), now)
             store.unclaimed[record.id] = record
             return 201, {resource.type: [{"id": record.id, "href": record.href, "links": {}}], "links": {}}
-    raise ApiError("authentication-required", "Not permitted to perform this action: an API key is needed.")
+    raise unauthenticated()
 
 
 def answer_call(call: Call, request: Request) -> Result:
@@ -74,12 +74,13 @@ def answer_call(call: Call, request: Request) -> Result:
             raise ApiError("marketplace-required", "There is no marketplace yet: POST /marketplaces makes one.")
         _check_parents(call, place, None)
         resource = RESOURCES[place.type]
-        record = resource.create(call, read_body(request.json, place.type))
-        shown = envelope(place.type, [record])
-        if place.type == "api_keys":
-            shown["api_keys"][0]["secret"] = record.fields["secret"]
-        return 201, shown
+        return _created(resource.create(call, read_body(request.json, place.type)))
     raise method_not_allowed()
+
+
+def _created(record: Record) -> Result:
+    shown = RESOURCES[record.type].shown_at_creation(record)
+    return 201, {**envelope(record.type, [record]), record.type: [shown]}
 
 
 def _item(call: Call, request: Request, place: _Place) -> Result:
@@ -113,8 +114,7 @@ def _nested(call: Call, request: Request, parent: Record, under: str) -> Result:
     if request.method == "GET":
         return _index(call, request, type, parent, path)
     if request.method == "POST" and parent.type in resource.parents:
-        record = resource.create_under(call, parent, read_body(request.json, type))
-        return 201, envelope(type, [record])
+        return _created(resource.create_under(call, parent, read_body(request.json, type)))
     raise method_not_allowed()
 
 
@@ -161,7 +161,7 @@ def _place(path: str) -> _Place:
     if not 1 <= len(segments) <= 3 or segments[0] not in _TYPES:
         raise not_found()
     noun, id, under = (*segments, None, None)[:3]
-    return _Place(_TYPES[str(noun)], id, under, parents)
+    return _Place(_TYPES[str(noun)], id, under, tuple(parents))
 
 
 def _check_parents(call: Call, place: _Place, record: Record | None) -> None:

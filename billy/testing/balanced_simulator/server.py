@@ -73,6 +73,7 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.1"  # else an answer to what cannot be read would have no head
     wbufsize = -1  # head and body leave together
     disable_nagle_algorithm = True
 

@@ -15,7 +15,6 @@ from billy.testing.balanced_simulator.body import Body
 from billy.testing.balanced_simulator.chaos import Chaos, Fault
 from billy.testing.balanced_simulator.courier import Courier, Delivery, callback_body
 from billy.testing.balanced_simulator.envelope import envelope
-from billy.testing.balanced_simulator.errors import not_found
 from billy.testing.balanced_simulator.events import publish
 from billy.testing.balanced_simulator.magic import magic_named
 from billy.testing.balanced_simulator.resources.accounts import Marketplaces
@@ -107,7 +106,7 @@ class Service:
         """Say how a debit, credit, refund or reversal ended, by id or href; also that it was taken back.
 
         ``status`` is succeeded, failed or, for a debit, disputed. The event is returned, and delivered to
-        whoever registered a callback.
+        whoever registered a callback. KeyError if there is no such record, ValueError if it cannot end so.
         """
         with self.store.lock:
             company, record = self._find(reference)
@@ -124,7 +123,10 @@ class Service:
             return publish(call, self.courier)[-1]
 
     def behave(self, reference: str, behavior: str) -> None:
-        """Make a card or a bank account behave as ``magic.magic_named`` says; KeyError for another name."""
+        """Make a card or a bank account, by id or href, behave as ``magic.magic_named`` says.
+
+        KeyError if there is no such instrument, ValueError for another name.
+        """
         with self.store.lock:
             if (record := self.store.unclaimed.get(_id(reference))) is None:
                 _, record = self._find(reference)
@@ -160,11 +162,11 @@ class Service:
             return [record.fields["url"] for record in self.store.by_key[key].by_type["callbacks"]]
 
     def callback_body(self, event: str, revision: str = "1.1") -> bytes:
-        """What a callback of that revision is sent for an event, by id or href."""
+        """What a callback of that revision is sent for an event, by id or href; KeyError if there is none."""
         with self.store.lock:
             _, record = self._find(event)
             if not isinstance(record, Event):
-                raise not_found()
+                raise KeyError(event)
             return orjson.dumps(callback_body(record, revision))
 
     def events(self, key: str) -> list[dict[str, Any]]:

@@ -170,11 +170,11 @@ class Store:
                 company.forget(record)
 
     def owner_of(self, id: str) -> Company:
-        """The company whose record it is; 404 if there is none."""
+        """The company whose record it is; KeyError if there is none."""
         for company in self.companies:
             if id in company.records:
                 return company
-        raise not_found()
+        raise KeyError(id)
 
 
 def timestamp(now: datetime) -> str:

@@ -8,7 +8,7 @@ from billy.testing.balanced_simulator.resources.base import Resource, Unused
 from billy.testing.balanced_simulator.resources.cards import Cards
 from billy.testing.balanced_simulator.resources.credits import Credits
 from billy.testing.balanced_simulator.resources.customers import Customers
-from billy.testing.balanced_simulator.resources.debits import CardHolds, Debits
+from billy.testing.balanced_simulator.resources.debits import CardHolds, Debits, Disputes
 from billy.testing.balanced_simulator.resources.refunds import Refunds, Reversals
 
 _ALL: tuple[Resource, ...] = (
@@ -20,12 +20,13 @@ _ALL: tuple[Resource, ...] = (
     Credits(),
     Customers(),
     Debits(),
+    Disputes(),
     Events(),
     Marketplaces(),
     Refunds(),
     Reversals(),
     Verifications(),
-    *(Unused(type) for type in ("accounts", "disputes", "external_accounts", "orders", "settlements")),
+    *(Unused(type) for type in ("accounts", "external_accounts", "orders", "settlements")),
 )
 
 RESOURCES: dict[str, Resource] = {resource.type: resource for resource in _ALL}

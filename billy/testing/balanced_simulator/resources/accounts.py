@@ -25,13 +25,17 @@ class ApiKeys(Resource):
     type = "api_keys"
 
     def create(self, call: Call, body: Body) -> Record:
-        """Only this answer shows the secret."""
+        """With a secret."""
         return call.store.new_key(call.company, call.now)
 
     def delete(self, call: Call, record: Record) -> bool:
         """Revoke it, even if it is the one that asks."""
         call.store.revoke(record.fields["secret"])
         return False
+
+    def shown_at_creation(self, record: Record) -> dict[str, Any]:
+        """The only time that the secret is seen."""
+        return record.shown()
 
     def shown(self, record: Record) -> dict[str, Any]:
         """Without the secret."""

@@ -100,6 +100,10 @@ class Resource:
         """As JSON."""
         return record.shown()
 
+    def shown_at_creation(self, record: Record) -> dict[str, Any]:
+        """As JSON, in the answer to the request that made it."""
+        return self.shown(record)
+
     def filter_value(self, record: Record, name: str) -> Any:
         """What a filter or a sort on ``name`` looks at."""
         return record.fields.get(name)

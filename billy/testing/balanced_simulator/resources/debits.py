@@ -125,6 +125,13 @@ class CardHolds(Resource):
         return record.fields["voided_at"] is not None if name == "is_void" else super().filter_value(record, name)
 
 
+class Disputes(Resource):
+    """``/disputes``: only ``Service.settle`` makes one."""
+
+    type = "disputes"
+    templates = {"events": "/disputes/{disputes.id}/events", "transaction": "/resources/{disputes.transaction}"}
+
+
 def make_hold(call: Call, card: Record, fields: dict[str, object]) -> Record:
     """A hold of so much; whether it copies a debit's ``meta`` is not known, here it does."""
     record = call.make(

@@ -34,11 +34,12 @@ class Refunds(Money):
         left = left_of(call.company, parent, "refunds", "debit")
         if left == 0:
             raise ApiError("debit-already-refunded", f"{parent.id} has already been fully refunded.")
-        fields: dict[str, object] = {"amount": body.amount(default=left, at_most=left), **notes(body)}
+        amount = body.amount(default=left, at_most=left)
+        fields: dict[str, object] = {"amount": amount, **notes(body)}
         links = {"debit": parent.id, "dispute": None, "order": None}
         if behavior.refusal is not None:
             self.refuse(call, fields, links, behavior.refusal)
-        if body.amount(default=left) > escrow(call.company):
+        if amount > escrow(call.company):
             self.refuse(call, fields, links, Refusal("refund-insufficient-funds", "The escrow is too low."))
         return self.enter(call, fields, links, behavior.status)
 
