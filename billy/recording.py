@@ -348,7 +348,7 @@ def _count_silence(session: Session, transaction: Transaction, now: datetime, *,
 def apply_callback(session: Session, company_guid: str, callback: Callback, now: datetime) -> bool:
     """Record one event of the processor; False if it is none of ours, or was applied before.
 
-    The caller commits. An event that finds its transaction still open closes it.
+    The caller commits. An event that finds its transaction still open closes it, unless it tells of a refusal.
     """
     transaction = session.get(Transaction, (company_guid, callback.transaction_guid))
     if transaction is None:
@@ -370,18 +370,24 @@ def apply_callback(session: Session, company_guid: str, callback: Callback, now:
     )
     if seen is not None:
         return False
+    receipt = callback.receipt
+    is_known = any(each.processor_uri == receipt.processor_uri for each in invoice.transactions)
+    if receipt.status is ReceiptStatus.FAILED and not is_known:
+        # What a refusal left at the processor. No money moved, and whoever submitted it is told by the answer, or by
+        # the look-up: only there is it known whether another try is due.
+        return False
     session.add(
         TransactionEvent(
             company_guid=company_guid,
             guid=new_guid("TE", now),
             transaction_guid=transaction.guid,
             processor_id=callback.event_id,
-            status=TransactionStatus(callback.receipt.status.value),
+            status=TransactionStatus(receipt.status.value),
             occurred_at=callback.occurred_at,
             created_at=now,
         )
     )
-    _apply(session, invoice, transaction, callback.receipt, now)
+    _apply(session, invoice, transaction, receipt, now)
     return True
 
 

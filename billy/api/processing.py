@@ -38,6 +38,7 @@ def validate_instrument(request: Request, customer: Customer, uri: str | None, p
     if customer.processor_uri is None and lock(request.db, customer).processor_uri is None:
         customer.processor_uri = customer_uri
         customer.updated_at = clock.utc_now()
+        request.db.flush()  # the caller locks him again, which reads him again
 
 
 def _has_worked(request: Request, customer: Customer, uri: str, purpose: str) -> bool:
