@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -87,8 +86,9 @@ def reconcile(
     result = Reconciliation()
     with ThreadPoolExecutor(concurrency, thread_name_prefix="reconcile") as pool:
         while result.asked < ASKED_A_RUN and not is_stopping():
-            limit = min(batch_size, ASKED_A_RUN - result.asked)
-            questions = persist(session, partial(_claim, session, now, limit, pending_after))
+            questions = persist(
+                session, lambda: _claim(session, now, min(batch_size, ASKED_A_RUN - result.asked), pending_after)
+            )
             if not questions:  # committed: the next question is put off, and no transaction is open
                 break
             result.asked += len(questions)

@@ -179,10 +179,13 @@ def _summary(answer: Answer) -> str:
     if "error_message" in answer:
         texts = [f"{name}: {text}" for name, texts in answer.get("errors", {}).items() for text in texts]
         return "; ".join(texts) or str(answer["error_message"])
-    names = _TOLD
-    records = [value for value in answer.values() if isinstance(value, list) and "links" in answer]
-    if len(records) == 1 and len(records[0]) == 1:
-        answer, names = records[0][0], _TOLD_OF_RECORDS
+    envelopes = [value for value in answer.values() if isinstance(value, list) and "links" in answer]
+    if len(envelopes) == 1 and len(envelopes[0]) == 1:
+        return _told(envelopes[0][0], _TOLD_OF_RECORDS)
+    return _told(answer, _TOLD)
+
+
+def _told(answer: Answer, names: tuple[str, ...]) -> str:
     told = {name: answer[name] for name in names if answer.get(name) not in (None, False, {})}
     return ", ".join(name if value is True else f"{name} {value}" for name, value in told.items())
 
