@@ -64,7 +64,7 @@ REFUSALS = (
     # This adapter's own.
     Refusal("invalid-uri", HARD, "a stored URI is not one of Balanced", "ours"),
 )
-"""In the order of ``docs/processors.md``, which a test compares."""
+"""The table of ``docs/processors.md``, which a test compares."""
 
 _HARD = frozenset(refusal.code for refusal in REFUSALS if refusal.hard)
 
@@ -72,3 +72,16 @@ _HARD = frozenset(refusal.code for refusal in REFUSALS if refusal.hard)
 def is_hard(code: str | None) -> bool:
     """Whether a refusal with this code is for good."""
     return code in _HARD
+
+
+def markdown() -> str:
+    """The table, for the documentation."""
+    rows = (
+        f"| `{refusal.code}` | {'hard' if refusal.hard else 'soft'} | {refusal.reason} | {refusal.source} |"
+        for refusal in REFUSALS
+    )
+    return "\n".join(["| code | | what it says | source |", "|---|---|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -13,8 +13,9 @@ refuses *us* (a revoked key)                          raises Misconfigured      
 may have acted (time-out, 5xx, broken answer)         raises OutcomeUnknown         looks up, never sends
 ====================================================  ============================  ====================
 
-Anything else that an adapter raises is a bug of ours and is treated like OutcomeUnknown. Only
-``Unavailable`` may be raised for a connection that failed, and only if nothing was sent.
+Anything else that an adapter raises is a bug of ours and is treated like OutcomeUnknown. For a submission whose
+connection failed, ``Unavailable`` may be raised only if certainly nothing was sent; for a call that moves no money
+it may be raised in any case, since it can be made again.
 """
 
 from __future__ import annotations

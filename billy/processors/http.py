@@ -12,8 +12,9 @@ handshake and one of the answer are the same class), so the connections here do:
   it counts as sent. To make that rare, connections that idled for ``KEEP_ALIVE`` are not used again.
 
 The socket's own time-out is one for each read, and a server that sends a byte a second never meets it; so
-each read here is given what is left of the call. (Only a resolver that hangs can make a call take longer,
-and nothing is sent after the deadline even then.)
+each read here is given what is left of the call. Two things can make a call take longer: a resolver that hangs,
+and a name with several addresses, each of which may take the connect time-out. Both come before the request,
+and nothing is sent after the deadline.
 """
 
 from __future__ import annotations

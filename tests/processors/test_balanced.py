@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ from billy.errors import (
     Unavailable,
 )
 from billy.processors.balanced import Balanced, BalancedOptions, BalancedProcessor
-from billy.processors.balanced_codes import REFUSALS, is_hard
+from billy.processors.balanced_codes import REFUSALS, is_hard, markdown
 from billy.processors.base import Receipt, ReceiptStatus, Submission, SubmissionType
 from tests.processors.harness import BalancedHarness
 from tests.processors.test_contract import at_once
@@ -188,6 +189,7 @@ def test_a_refused_key_is_misconfigured(status: int, body: Any) -> None:
         ("", None, None),
         (None, None, None),
     ],
+    ids=["seconds", "a far date", "a past date", "eons", "negative", "words", "other digits", "nothing", "absent"],
 )
 def test_who_asks_to_slow_down_is_given_the_time(retry_after: str | None, least: float, most: float) -> None:
     headers = {} if retry_after is None else {"Retry-After": retry_after.encode().decode("latin-1")}
@@ -221,6 +223,21 @@ def test_a_refusal_is_soft_or_hard_as_the_table_says(refusal: Any, status: int) 
 
 def test_a_code_that_is_not_in_the_table_is_soft() -> None:
     assert not is_hard("a-code-of-2027")
+
+
+def test_the_documents_table_is_the_codes() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "processors.md").read_text()
+    assert markdown() in text, "print it again: python -m billy.processors.balanced_codes"
+
+
+def test_the_documents_settings_are_the_codes() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "processors.md").read_text()
+    documented = re.findall(r"^\| `billy\.balanced\.(\w+)` \| (.*?) \|", text, re.MULTILINE)
+    options = BalancedOptions().model_dump()
+    assert [name for name, _ in documented] == list(options)
+    for name, default in documented:
+        if name != "user_agent":  # it names Billy's version
+            assert default.strip("`") == f"{options[name]}"
 
 
 def test_each_code_is_in_the_table_once() -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import event, text
 
 from billy.billing_run import reconcile_now
 from billy.errors import Misconfigured, OutcomeUnknown, Unavailable
@@ -226,6 +227,24 @@ def test_two_runs_at_once_do_not_ask_twice(company, charge, sessions, clock):
         assert claim_pending(second, clock.now, **ask) == []
         first.commit()
         assert claim_pending(second, clock.now, **ask) == []
+
+
+@pytest.mark.postgresql
+def test_an_idle_run_reads_an_index_and_no_table_for_what_is_pending(sessions, clock):
+    with sessions() as session:
+        session.execute(text("SET LOCAL enable_seqscan = off"))  # the table is too small for it to matter
+        asked = []
+
+        def note(connection, cursor, statement, parameters, *rest):
+            asked.append(cursor.mogrify(statement, parameters).decode())
+
+        event.listen(session.get_bind(), "before_cursor_execute", note)
+        claim_pending(session, clock.now, limit=100, pending_after=timedelta(hours=6))
+        event.remove(session.get_bind(), "before_cursor_execute", note)
+        [statement] = asked
+        plan = "\n".join(session.connection().exec_driver_sql(f"EXPLAIN {statement}").scalars())
+    assert "ix_transaction_pending" in plan
+    assert "Seq Scan on transaction" not in plan
 
 
 def test_the_longest_silent_come_first(company, charge, sessions, clock):
