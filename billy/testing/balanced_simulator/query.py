@@ -37,7 +37,8 @@ def select(resource: Resource, newest_first: Iterable[Record], path: str, pairs:
             if name == "sort":
                 sorts.append(_sort(resource, value))
             else:
-                tests.append(_test(resource, name, value))
+                # Meta first: it is what singles one out of thousands, and the cheapest to look at.
+                tests.insert(0 if name.startswith("meta.") else len(tests), _test(resource, name, value))
     if "status" in resource.filters and not any(re.match(r"status(\[|\Z)", name) for name, _ in rest):
         tests.append(lambda record: record.fields["status"] != "failed")
     found = [record for record in newest_first if all(test(record) for test in tests)]
@@ -79,7 +80,8 @@ def _sort(resource: Resource, value: str) -> tuple[Callable[[Record], Any], bool
 
 def _test(resource: Resource, name: str, value: str) -> Test:
     if name.startswith("meta.") and "meta" in resource.filters:
-        return lambda record: record.fields["meta"].get(name.removeprefix("meta.")) == value
+        key = name.removeprefix("meta.")
+        return lambda record: record.fields["meta"].get(key) == value
     matched = _NAME.match(name)
     field, operator = (matched[1], matched[2]) if matched else (name, None)
     if field not in resource.filters:
