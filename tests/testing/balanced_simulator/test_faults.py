@@ -292,6 +292,14 @@ def test_a_hanging_simulator_takes_requests_and_does_nothing(api: Client, simula
     assert debit_status(api, card) == 201
 
 
+def test_an_outage_does_not_wait_for_what_is_slow(api: Client, simulator: BalancedSimulator) -> None:
+    started = time.monotonic()
+    assert debit_status(api, api.card(number_of("slow")), timeout=0.2) is None
+    with simulator.down():
+        assert time.monotonic() - started < 10
+    assert debit_status(api, api.card(number_of("slow")), timeout=0.2) is None
+
+
 def test_a_simulator_stops_at_once_whatever_is_under_way() -> None:
     started = time.monotonic()
     with BalancedSimulator.started(slow=60) as simulator:

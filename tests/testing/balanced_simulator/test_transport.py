@@ -7,6 +7,7 @@ import json
 import socket
 
 import pytest
+import urllib3
 from webtest import TestApp
 
 from billy.testing.balanced_simulator import BalancedSimulator, Chaos
@@ -247,3 +248,22 @@ def test_the_application_is_wsgi(simulator: BalancedSimulator) -> None:
     simulator.chaos = Chaos(deck=["drop-after"])
     with pytest.raises(AnswerLost):
         app.post_json("/debits", {"amount": 100})
+
+
+def test_nobody_acts_on_half_a_request(simulator: BalancedSimulator) -> None:
+    before = len(simulator.store.companies)
+    assert raw(simulator, b"POST /api_keys HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{}") == b""
+    assert len(simulator.store.companies) == before
+
+
+def test_a_bug_of_the_simulators_is_not_kept_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("not a client's fault")
+
+    with pytest.raises(AssertionError, match="not a client's fault"):
+        with BalancedSimulator.started() as simulator:
+            monkeypatch.setattr("billy.testing.balanced_simulator.app.answer_call", broken)
+            client = Client(simulator.url, simulator.new_key())
+            with pytest.raises(urllib3.exceptions.ProtocolError):
+                client.get("/debits")
+            client.pool.clear()
