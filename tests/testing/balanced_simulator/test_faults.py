@@ -111,10 +111,20 @@ def test_who_is_asked_to_slow_down_learns_for_how_long(api: Client) -> None:
     assert int(answer.headers["Retry-After"]) > 0
 
 
-def test_a_decline_without_a_record_shows_only_the_error(api: Client) -> None:
-    card = api.card(number_of("declined-without-record"))
-    assert api.post(f"{card['href']}/debits", {"amount": 100}, 402).json.keys() == {"errors"}
-    assert api.get("/debits?status=failed").items == []
+@pytest.mark.parametrize(
+    "recorded, bare",
+    [
+        ("4444444444444448", "4999990000000031"),
+        ("4999990000000056", "4999990000000197"),
+        ("4999990000000064", "4999990000000205"),
+    ],
+)
+def test_a_refusal_without_a_record_shows_only_the_error(api: Client, recorded: str, bare: str) -> None:
+    cards = [api.card(recorded), api.card(bare)]
+    answers = [api.send("POST", f"{card['href']}/debits", {"amount": 100}) for card in cards]
+    assert answers[0].error["category_code"] == answers[1].error["category_code"]
+    assert [sorted(answer.json) for answer in answers] == [["debits", "errors", "links"], ["errors"]]
+    assert len(api.get("/debits?status=failed").items) == 1
 
 
 @pytest.mark.parametrize("behavior, status", [("refund-pending", "pending"), ("refund-fails", "failed")])
@@ -151,6 +161,13 @@ def test_any_instrument_can_be_told_to_misbehave(api: Client, simulator: Balance
     api.debit(card)
 
 
+def test_refunds_can_be_refused_with_any_code(api: Client, simulator: BalancedSimulator) -> None:
+    debit = api.debit()
+    simulator.behave(debit["links"]["source"], "refund-debit-disputed-without-record")
+    assert api.post(f"{debit['href']}/refunds", {}, 409).error["category_code"] == "debit-disputed"
+    assert api.get("/refunds?status=failed").items == []
+
+
 @pytest.mark.parametrize("code, status", [("authorization-failed", 402), ("bank-account-not-valid", 409)])
 def test_an_instrument_can_be_refused_with_any_code(
     api: Client, simulator: BalancedSimulator, code: str, status: int
@@ -161,7 +178,13 @@ def test_an_instrument_can_be_refused_with_any_code(
     assert (answer.error["category_code"], answer.item["failure_reason_code"]) == (code, code)
 
 
-@pytest.mark.parametrize("name", ["", "sulks", "refund-sulks", "authentication-required", "too-many-requests"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "sulks", "refund-sulks", "refund-", "pending-without-record", "-without-record"),
+        *("authentication-required", "too-many-requests", "internal-server-error"),
+    ],
+)
 def test_there_is_no_other_behavior(api: Client, simulator: BalancedSimulator, name: str) -> None:
     with pytest.raises(ValueError, match="no behavior"):
         simulator.behave(api.card()["id"], name)
