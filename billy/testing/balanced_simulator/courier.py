@@ -42,7 +42,10 @@ class _Job:
 
 
 class Courier:
-    """A queue and a few threads, which begin with the first event that somebody wants to hear of."""
+    """A queue and a few threads, which begin with the first event that somebody wants to hear of.
+
+    So events may overtake each other, as they may on the way from a real service.
+    """
 
     def __init__(self, store: Store, *, retry_delay: float, timeout: float) -> None:
         self._store = store

@@ -44,7 +44,6 @@ class Magic:
     is_invalid: bool = False
     """It fails on its first authenticated use."""
     cvv_match: str = "yes"
-    name: str = "succeeds"
 
 
 ORDINARY = Magic()
@@ -56,7 +55,6 @@ BEHAVIORS = {
     "pending": Behavior(status="pending"),
     "fails": Behavior(status="failed"),
     "declined": Behavior(refusal=_FROZEN),
-    "declined-without-record": Behavior(refusal=replace(_FROZEN, recorded=False)),
     "declined-twice": Behavior(refusal=_FROZEN, times=2),
     "insufficient-funds": Behavior(refusal=Refusal("insufficient-funds", "Insufficient funds.")),
     "not-valid": Behavior(refusal=Refusal("card-not-valid", "Card is not valid.")),
@@ -69,30 +67,40 @@ BEHAVIORS = {
     "half": Behavior(fault=Fault.HALF, times=1),
     "trickle": Behavior(fault=Fault.TRICKLE),
 }
-"""By name. For refunds there is ``refund-`` before the name."""
+"""By name."""
+
+_OF_REFUNDS = "refund-"
+_WITHOUT_RECORD = "-without-record"
 
 
 def magic_named(name: str) -> Magic:
     """``lost-after`` loses the answers to debits and credits, ``refund-lost-after`` those to refunds.
 
-    Every ``category_code`` is a name too: that of an instrument that is refused with it. ValueError for others.
+    Every ``category_code`` that means a refusal is a name too, and what is refused may leave no record:
+    ``authorization-failed-without-record``. ValueError for other names.
     """
-    noun, bare = ("refund", name.removeprefix("refund-")) if name.startswith("refund-") else ("", name)
-    if bare in BEHAVIORS:
-        behavior = BEHAVIORS[bare]
-    elif STATUS_OF.get(name) in (400, 402, 403, 404, 409):
-        noun, behavior = "", Behavior(refusal=Refusal(name, "Refused by the simulator."))
-    else:
-        raise ValueError(f"There is no behavior {name[:100]!r}")
-    if noun == "refund":
-        return Magic(refund=behavior, can_credit=True, name=name)
-    return Magic(debit=behavior, credit=behavior, can_credit=True, name=name)
+    behavior = _behavior_named(name.removeprefix(_OF_REFUNDS))
+    if name.startswith(_OF_REFUNDS):
+        return Magic(refund=behavior, can_credit=True)
+    return Magic(debit=behavior, credit=behavior, can_credit=True)
+
+
+def _behavior_named(name: str) -> Behavior:
+    if name in BEHAVIORS:
+        return BEHAVIORS[name]
+    if STATUS_OF.get(name) in (400, 402, 403, 404, 409):
+        return Behavior(refusal=Refusal(name, "Refused by the simulator."))
+    if name.endswith(_WITHOUT_RECORD):
+        behavior = _behavior_named(name.removesuffix(_WITHOUT_RECORD))
+        if behavior.refusal is not None:
+            return replace(behavior, refusal=replace(behavior.refusal, recorded=False))
+    raise ValueError(f"There is no behavior {name[:100]!r}")
 
 
 CARDS = {
     "4342561111111118": Magic(can_credit=True),
     "4210101111111112": Magic(credit=Behavior(status="pending"), can_credit=True),
-    "4444444444444448": Magic(debit=BEHAVIORS["declined"], name="declined"),
+    "4444444444444448": Magic(debit=BEHAVIORS["declined"]),
     "4222222222222220": Magic(is_invalid=True),
     "5112000200000002": Magic(cvv_match="no"),
     "4457000300000007": Magic(cvv_match="unsupported"),
@@ -118,6 +126,8 @@ OUR_CARDS = {
     "4999990000000163": "refund-fails",
     "4999990000000171": "refund-lost-before",
     "4999990000000189": "refund-lost-after",
+    "4999990000000197": "insufficient-funds-without-record",
+    "4999990000000205": "not-valid-without-record",
 }
 """The simulator's own, and which behavior each has."""
 

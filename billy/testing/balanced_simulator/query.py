@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from billy.testing.balanced_simulator.errors import ApiError, invalid
@@ -24,26 +24,27 @@ Pairs = Sequence[tuple[str, str]]
 Test = Callable[[Record], bool]
 
 
-def select(resource: Resource, newest_first: Iterable[Record], path: str, pairs: Pairs) -> dict[str, Any]:
-    """The page that is asked for and its ``meta``, as ``{"records": …, "meta": …}``."""
-    limit, offset, rest, tests, sorts = LIMIT, 0, [], [], []
-    for name, value in pairs:
-        if name == "limit":
-            limit = _count(name, value, 1)
-        elif name == "offset":
-            offset = _count(name, value, 0)
-        else:
-            rest.append((name, value))
-            if name == "sort":
-                sorts.append(_sort(resource, value))
-            else:
-                tests.append(_test(resource, name, value))
+class Page(NamedTuple):
+    """Some of what was found, and where the rest is."""
+
+    records: list[Record]
+    meta: dict[str, Any]
+
+
+def select(resource: Resource, newest_first: Iterable[Record], path: str, pairs: Pairs) -> Page:
+    """The page that the query asks for."""
+    paging = {name: value for name, value in pairs if name in ("limit", "offset")}
+    limit, offset = _count("limit", paging.get("limit", str(LIMIT)), 1), _count("offset", paging.get("offset", "0"), 0)
+    rest = [(name, value) for name, value in pairs if name not in paging]
+    # Meta first: it is what singles one out of thousands, and the cheapest to look at.
+    rest.sort(key=lambda pair: not pair[0].startswith("meta."))
+    tests = [_test(resource, name, value) for name, value in rest if name != "sort"]
     if "status" in resource.filters and not any(re.match(r"status(\[|\Z)", name) for name, _ in rest):
         tests.append(lambda record: record.fields["status"] != "failed")
     found = [record for record in newest_first if all(test(record) for test in tests)]
-    for key, descending in reversed(sorts):
+    for key, descending in reversed([_sort(resource, value) for name, value in rest if name == "sort"]):
         found.sort(key=key, reverse=descending)
-    return {"records": found[offset : offset + limit], "meta": _meta(path, rest, limit, offset, len(found))}
+    return Page(found[offset : offset + limit], _meta(path, rest, limit, offset, len(found)))
 
 
 def _meta(path: str, rest: Pairs, limit: int, offset: int, total: int) -> dict[str, Any]:
@@ -79,7 +80,8 @@ def _sort(resource: Resource, value: str) -> tuple[Callable[[Record], Any], bool
 
 def _test(resource: Resource, name: str, value: str) -> Test:
     if name.startswith("meta.") and "meta" in resource.filters:
-        return lambda record: record.fields["meta"].get(name.removeprefix("meta.")) == value
+        key = name.removeprefix("meta.")
+        return lambda record: record.fields["meta"].get(key) == value
     matched = _NAME.match(name)
     field, operator = (matched[1], matched[2]) if matched else (name, None)
     if field not in resource.filters:

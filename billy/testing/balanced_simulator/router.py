@@ -124,7 +124,7 @@ def _index(call: Call, request: Request, type: str, parent: Record | None, path:
         links = RESOURCES[parent.type].nested.get(path.rpartition("/")[2], ())
         records = (record for record in records if _is_under(call, record, parent, links))
     page = select(RESOURCES[type], records, path, request.query)
-    return 200, envelope(type, page["records"], page["meta"])
+    return 200, envelope(type, page.records, page.meta)
 
 
 def _is_under(call: Call, record: Record, parent: Record, links: Sequence[str]) -> bool:

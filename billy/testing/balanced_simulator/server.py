@@ -1,4 +1,4 @@
-"""Serves the simulator: HTTP/1.1 with connections that are kept, a thread for each, and without a word closed ones.
+"""Serves the simulator over HTTP/1.1: connections are kept, have a thread each, and may be closed without a word.
 
 No WSGI server lets an application close a connection without an answer. This one is the standard library's,
 with the few lines that hand its requests to WSGI, because ``AnswerLost`` has to reach the socket.
@@ -10,6 +10,7 @@ import contextlib
 import socket
 import sys
 import threading
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
@@ -32,7 +33,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, app: App) -> None:
         self.app = app
         self.mistakes: list[str] = []
-        """What no client should be able to cause."""
+        """Tracebacks, which no client should be able to cause."""
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(
             target=self.serve_forever, args=(_POLL_SECONDS,), name="balanced-simulator", daemon=True
@@ -67,7 +68,7 @@ class Server(ThreadingHTTPServer):
         """Who hung up does not want to hear of it; anything else is a mistake of ours."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
-            self.mistakes.append(repr(error))
+            self.mistakes.append(traceback.format_exc())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -100,8 +101,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(400)
         elif len(length) > len(str(LARGEST_BODY)) or int(length) > LARGEST_BODY:
             self.send_error(413)
+        elif len(body := self.rfile.read(int(length))) < int(length):
+            self.close_connection = True  # nobody acts on half a request
         else:
-            return self.rfile.read(int(length))
+            return body
         return None
 
     def _environ(self, body: bytes) -> dict[str, Any]:

@@ -72,13 +72,18 @@ class Service:
         retry_delay: float = 600.0,
         callback_timeout: float = 10.0,
     ) -> None:
-        """All times are in seconds: what a ``slow`` card takes, the delay of a callback's first retry."""
+        """``slow`` is how long a slow card takes, ``retry_delay`` how long a callback waits for its first retry.
+
+        All are in seconds; ``callback_timeout`` is for connecting and for each read.
+        """
         self.store = Store()
         self.chaos = chaos or Chaos()
         self.slow = slow
         self.courier = Courier(self.store, retry_delay=retry_delay, timeout=callback_timeout)
         self.stopping = threading.Event()
+        """Set while waiting makes no sense any more."""
         self.answering = threading.Event()
+        """Cleared while requests are taken and not answered."""
         self.answering.set()
         self._requests: deque[Received] = deque(maxlen=_REMEMBERED_REQUESTS)
 

@@ -43,8 +43,6 @@ class BalancedSimulator(Service):
 
     def stop(self) -> None:
         """Close every connection and end every thread; AssertionError for a request that met a bug of ours."""
-        self.stopping.set()
-        self.answering.set()
         self._close()
         self.courier.stop()
 
@@ -55,6 +53,7 @@ class BalancedSimulator(Service):
         try:
             yield
         finally:
+            self.stopping.clear()
             self._server = Server(self._host, self._port, self.app)
             self._server.start()
 
@@ -68,5 +67,7 @@ class BalancedSimulator(Service):
             self.answering.set()
 
     def _close(self) -> None:
+        self.stopping.set()  # ends what is slow
+        self.answering.set()
         self._server.stop()
-        assert not self._server.mistakes, self._server.mistakes
+        assert not self._server.mistakes, "\n".join(self._server.mistakes)

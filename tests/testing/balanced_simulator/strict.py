@@ -23,7 +23,7 @@ REQUEST_ID = re.compile(r"OHM[0-9a-f]{32}\Z")
 def breaches(status: int, headers: Mapping[str, str], body: bytes, json: Any) -> list[str]:
     """What the client would not bear."""
     if status == 204:
-        return [f"204 with {name}" for name in ("Content-Type",) if name in headers] + (["204 with a body"] * bool(body))
+        return ["204 with a Content-Type"] * ("Content-Type" in headers) + ["204 with a body"] * bool(body)
     found = []
     if headers.get("Content-Type") != "application/json":
         found.append(f"Content-Type is {headers.get('Content-Type')!r}")
@@ -56,11 +56,11 @@ def _envelope_breaches(json: dict[str, Any]) -> Iterator[str]:
         yield "an envelope without links"
         links = {}
     types = json.keys() - BESIDE
-    for type in types:
-        if type not in TYPES:
-            yield f"{type} is no known type"
-        for item in json[type]:
-            yield from _item_breaches(type, item, links)
+    for name in types:
+        if name not in TYPES:
+            yield f"{name} is no known type"
+        for item in json[name]:
+            yield from _item_breaches(name, item, links)
     for name in links:
         if name.count(".") != 1 or name.partition(".")[0] not in types:
             yield f"the link {name} leads nowhere"
@@ -70,7 +70,7 @@ def _envelope_breaches(json: dict[str, Any]) -> Iterator[str]:
             yield "a page without a total"
         if meta.get("next", "") is not None and not str(meta.get("next", "")).startswith("/"):
             yield f"next is {meta.get('next')!r}"
-        if not any(json[type] for type in types) and links:
+        if not any(json[name] for name in types) and links:
             yield "an empty page with links"
 
 

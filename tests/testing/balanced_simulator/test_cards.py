@@ -159,7 +159,8 @@ def test_an_unstored_card_leaves_the_lists_only(api: Client) -> None:
     assert api.get("/cards").items == []
     assert api.get(card["href"]).item["id"] == card["id"]
     assert api.post(f"{card['href']}/credits", {"amount": 1}, 400).error["category_code"] == "request"
-    assert api.post(f"{card['href']}/debits", {"amount": 1}, 409).error["category_code"] == "funding-source-not-debitable"
+    error = api.post(f"{card['href']}/debits", {"amount": 1}, 409).error
+    assert error["category_code"] == "funding-source-not-debitable"
 
 
 def test_only_a_creditable_card_links_to_credits(api: Client) -> None:

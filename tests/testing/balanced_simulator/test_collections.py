@@ -71,7 +71,9 @@ def test_the_last_page_of_a_full_one_is_that_one(amounts: Client) -> None:
     assert (meta["last"], meta["next"]) == ("/debits?limit=4&offset=0", None)
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=-1", "limit=x", "limit=", "offset=-1", "offset=1.5", "limit=%D9%A1"])
+@pytest.mark.parametrize(
+    "query", ["limit=0", "limit=-1", "limit=x", "limit=", "offset=-1", "offset=1.5", "limit=%D9%A1"]
+)
 def test_a_page_that_cannot_be_meant_is_refused(api: Client, query: str) -> None:
     name = query.partition("=")[0]
     assert name in api.get(f"/debits?{query}", 400).error["extras"]

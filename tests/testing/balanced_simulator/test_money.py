@@ -164,7 +164,9 @@ def test_a_hold_is_captured_whole_unless_an_amount_is_named(api: Client) -> None
     assert api.post(f"{hold['href']}/debits", {}).item["amount"] == 100
 
 
-@pytest.mark.parametrize("void", [lambda api, hold: api.delete(hold, 200), lambda api, hold: api.put(hold, {"is_void": True})])
+@pytest.mark.parametrize(
+    "void", [lambda api, hold: api.delete(hold, 200), lambda api, hold: api.put(hold, {"is_void": True})]
+)
 def test_a_hold_can_be_voided(api: Client, void: Any) -> None:
     hold = api.post(f"{api.card()['href']}/card_holds", {"amount": 100}).item
     assert void(api, hold["href"]).item["voided_at"] is not None

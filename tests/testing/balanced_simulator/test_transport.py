@@ -7,8 +7,11 @@ import json
 import socket
 
 import pytest
+import urllib3
+from webtest import TestApp
 
-from billy.testing.balanced_simulator import BalancedSimulator
+from billy.testing.balanced_simulator import BalancedSimulator, Chaos
+from billy.testing.balanced_simulator.app import AnswerLost
 from tests.testing.balanced_simulator.client import Client, client_of
 
 
@@ -168,7 +171,7 @@ LEGACY = {
 }
 
 
-@pytest.mark.parametrize("type, path", [(type, path) for type, paths in LEGACY.items() for path in paths])
+@pytest.mark.parametrize("type, path", [(noun, path) for noun, paths in LEGACY.items() for path in paths])
 def test_a_legacy_path_is_answered_directly_with_the_new_body(api: Client, type: str, path: str) -> None:
     customer = api.customer()
     card, account = api.card("4342561111111118"), api.bank_account()
@@ -232,3 +235,35 @@ def test_what_is_not_even_http_is_told_in_json(simulator: BalancedSimulator, sen
 def test_a_head_request_has_no_body(simulator: BalancedSimulator) -> None:
     sent = b"HEAD /debits HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     assert raw(simulator, sent).endswith(b"\r\n\r\n")
+
+
+def test_the_application_is_wsgi(simulator: BalancedSimulator) -> None:
+    app = TestApp(simulator.app)  # which checks what WSGI demands
+    app.authorization = ("Basic", (simulator.new_key(), ""))
+    card = app.post_json("/cards", {"number": "4111111111111111", "expiration_month": 12, "expiration_year": 2999}).json
+    href = card["cards"][0]["href"]
+    assert app.post_json(f"{href}/debits", {"amount": 100}).json["debits"][0]["status"] == "succeeded"
+    assert app.delete(href).status_code == 204
+    assert app.get("/simulator/ledger").json["records"][0]["amount"] == 100
+    simulator.chaos = Chaos(deck=["drop-after"])
+    with pytest.raises(AnswerLost):
+        app.post_json("/debits", {"amount": 100})
+
+
+def test_nobody_acts_on_half_a_request(simulator: BalancedSimulator) -> None:
+    before = len(simulator.store.companies)
+    assert raw(simulator, b"POST /api_keys HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{}") == b""
+    assert len(simulator.store.companies) == before
+
+
+def test_a_bug_of_the_simulators_is_not_kept_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise ZeroDivisionError("not a client's fault")
+
+    with pytest.raises(AssertionError, match="not a client's fault"):
+        with BalancedSimulator.started() as simulator:
+            monkeypatch.setattr("billy.testing.balanced_simulator.app.answer_call", broken)
+            client = Client(simulator.url, simulator.new_key())
+            with pytest.raises(urllib3.exceptions.ProtocolError):
+                client.get("/debits")
+            client.pool.clear()

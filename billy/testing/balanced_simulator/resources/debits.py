@@ -74,10 +74,9 @@ class Debits(Money):
     def _of_hold(
         self, call: Call, hold: Record, fields: dict[str, object], links: dict[str, str | None], status: str
     ) -> Record:
-        debit = self.enter(call, fields, {**links, "card_hold": hold.id}, status)
+        debit = self.enter(call, fields, {**links, "card_hold": hold.id}, status, captured=hold)
         hold.links["debit"] = debit.id
         hold.change(call.now)
-        call.announce("hold.captured", hold)
         return debit
 
 

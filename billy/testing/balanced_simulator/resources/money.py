@@ -24,12 +24,22 @@ class Money(Resource):
     sorts = frozenset({"amount", "created_at"})
     shows_failure = True
 
-    def enter(self, call: Call, fields: dict[str, object], links: dict[str, str | None], status: str) -> Record:
-        """A new record, its money and its events."""
+    def enter(
+        self,
+        call: Call,
+        fields: dict[str, object],
+        links: dict[str, str | None],
+        status: str,
+        *,
+        captured: Record | None = None,
+    ) -> Record:
+        """A new record, its money and its events, in the order that a debit of a ``captured`` hold has."""
         failure = {"failure_reason": None, "failure_reason_code": None} if self.shows_failure else {}
         record = call.make(self.type, {"currency": "USD", **fields, **failure, "status": status}, links)
         _move(call.company, record, share_of(record), call.now)
         call.announce(f"{self.noun}.created", record)
+        if captured is not None:
+            call.announce("hold.captured", captured)
         if status != "pending":
             call.announce(f"{self.noun}.{status}", record)
         return record
