@@ -8,6 +8,7 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.router import Router
 
+from billy.api.request import Request
 from billy.errors import ConfigurationError
 from billy.log import set_up_logging
 from billy.processors.base import ProcessorFactory
@@ -33,7 +34,9 @@ def make_app(
     pyramid_settings: Mapping[str, Any] | None = None,
 ) -> Router:
     """The application for checked settings; a ``processor_factory`` made elsewhere is shared with its maker."""
-    with Configurator(settings=dict(pyramid_settings or {}), exceptionresponse_view=None) as config:
+    with Configurator(
+        settings=dict(pyramid_settings or {}), request_factory=Request, exceptionresponse_view=None
+    ) as config:
         vault = Vault(settings.secret_keys)
         processors = Processors(processor_factory or settings.make_processor_factory(), vault)
         config.registry.update(

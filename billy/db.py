@@ -4,7 +4,8 @@ We do not use pyramid_tm. Billy must commit what it is about to do *before* it c
 one request may commit twice, and each commit is written where it happens (``outside_database``).
 
 Both databases get the same code. SQLite has no row locks: there every transaction that may write
-begins with BEGIN IMMEDIATE, so writers queue up; readers (``read_only``) never wait for them.
+begins with BEGIN IMMEDIATE, so writers queue up; readers (``read_only``) never wait for them. On
+PostgreSQL readers have no transaction at all, and save its two round trips.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine
             max_overflow=max_overflow,
             executemany_mode="values_plus_batch",
         )
+        event.listen(engine, "begin", _begin_postgresql)
     else:
         engine = create_engine(url, hide_parameters=True, connect_args={"timeout": SQLITE_BUSY_SECONDS})
         event.listen(engine, "connect", _set_up_sqlite)
@@ -80,7 +82,11 @@ def make_sessions(engine: Engine) -> sessionmaker[Session]:
 
 
 def read_only(engine: Engine) -> Engine:
-    """The same engine for transactions that only read; matters on SQLite alone."""
+    """The same engine for what only reads: each query sees what is committed when it begins.
+
+    Not for queries that have to agree with each other, nor for locks: on PostgreSQL each is a transaction
+    of its own.
+    """
     return engine.execution_options(billy_read_only=True)
 
 
@@ -103,8 +109,18 @@ def _set_up_sqlite(connection: Any, record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    read_only = connection.get_execution_options().get("billy_read_only", False)
-    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+    connection.exec_driver_sql("BEGIN" if _only_reads(connection) else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    # The driver's own switch, and not SQLAlchemy's isolation level AUTOCOMMIT, which asks the server. Set at
+    # each begin, so a connection that comes back to the pool need not be reset.
+    driver: Any = connection.connection.dbapi_connection
+    driver.autocommit = _only_reads(connection)
+
+
+def _only_reads(connection: Connection) -> bool:
+    return bool(connection.get_execution_options().get("billy_read_only", False))
 
 
 @contextmanager
@@ -144,8 +160,8 @@ def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) 
     def commit_tween(request: Request) -> Response:
         try:
             response = handler(request)
-            if "db" in vars(request):
-                request.db.commit() if response.status_code < 400 else request.db.rollback()
+            if "db" in vars(request) and response.status_code < 400 and not _reads(request):
+                request.db.commit()
             return response
         except (OperationalError, InterfaceError) as error:
             # Away, restarting, out of disk, deadlocked or locked for too long: all pass.
@@ -155,26 +171,28 @@ def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) 
             raise unavailable from error
         finally:
             if "db" in vars(request):
-                request.db.close()
+                request.db.close()  # what is not committed is rolled back
 
     return commit_tween
 
 
-def _open_session(request: Request) -> Session:
-    engine = request.registry["billy.engine"]
-    if request.method in ("GET", "HEAD"):
-        engine = read_only(engine)
+def _reads(request: Request) -> bool:
+    return request.method in ("GET", "HEAD")
+
+
+def open_session(request: Request) -> Session:
+    """A session for a request; one that only reads has no transaction on PostgreSQL (``read_only``)."""
+    engine = request.registry["billy.reading_engine" if _reads(request) else "billy.engine"]
     return Session(engine, expire_on_commit=False)
 
 
 def includeme(config: Configurator) -> None:
-    """Give every request a lazily opened ``request.db``, and commit it."""
+    """Connect to the database, and commit each request's work."""
     settings: Settings = config.registry["billy.settings"]
     engine = make_engine(settings)
     config.registry["billy.engine"] = engine
+    config.registry["billy.reading_engine"] = read_only(engine)
     config.registry["billy.sessions"] = make_sessions(engine)
-    config.add_request_method(_open_session, "db", reify=True)
-    config.add_request_method(lambda request: False, "has_committed", reify=True)
     config.add_settings({"retry.attempts": 3})
     config.include("pyramid_retry")
     config.add_tween("billy.db.commit_tween_factory", under=EXCVIEW)

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 
 from pyramid.config import Configurator
 from pyramid.exceptions import ConfigurationError
-from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.view import view_config
 
@@ -27,6 +26,7 @@ from billy import clock
 from billy.api.contexts import find
 from billy.api.fields import Surroundings
 from billy.api.parameters import Parameters, body_parameters, query_parameters
+from billy.api.request import Request
 from billy.api.schemas import ListQuery, Schema, validate
 from billy.api.security import Permission
 from billy.models.base import Owned
@@ -44,7 +44,10 @@ def api_view(
     query: type[ListQuery] | None = None,
     returns: type | GenericAlias | None = None,
 ) -> Any:
-    """A view of ``route``. The checked body is at ``request.validated``, a list's query at ``request.query``."""
+    """A view of ``route``. The checked body is at ``request.validated``, a list's query at ``request.query``.
+
+    The records that a body refers to are at ``request.referred``, by their class.
+    """
     return view_config(
         route_name=route,
         request_method=method,
@@ -86,8 +89,11 @@ read_parameters.options = ("body", "query", "returns")  # type: ignore[attr-defi
 
 
 def _checked(request: Request, schema: type[S], parameters: Parameters) -> S:
+    request.referred = {}
+
     def find_own(model: type[Owned], guid: str) -> Owned | None:
-        return find(request, model, guid)
+        request.referred[model] = found = find(request, model, guid)
+        return found
 
     surroundings = Surroundings(is_text=parameters.is_text, now=clock.utc_now(), find=find_own)
     return validate(schema, parameters, surroundings)

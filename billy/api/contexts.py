@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from pyramid.request import Request
 from structlog.contextvars import bind_contextvars
 
+from billy.api.request import Request
 from billy.api.security import authenticated
 from billy.errors import NotFound
 from billy.guid import is_guid
-from billy.models import Company
+from billy.models import Company, base
 from billy.models.base import Owned
 
 R = TypeVar("R", bound=Owned)
@@ -65,5 +65,4 @@ def record(model: type[R]) -> Callable[[Request], R]:
 def find(request: Request, model: type[R], guid: str) -> R | None:
     """A record of the caller's company, or None; the database is not asked for what cannot be a guid."""
     company = authenticated(request)
-    found: R | None = request.db.get(model, (company.guid, guid)) if is_guid(guid) else None
-    return found
+    return base.find(request.db, model, company.guid, guid) if is_guid(guid) else None

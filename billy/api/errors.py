@@ -17,10 +17,10 @@ import structlog
 from pyramid.config import Configurator
 from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException, HTTPForbidden, HTTPNotFound
-from pyramid.request import Request
 from pyramid.response import Response
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
+from billy.api.request import Request
 from billy.api.serializers import write_json
 from billy.errors import (
     AuthenticationRequired,

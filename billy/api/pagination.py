@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
-from pyramid.request import Request
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, bindparam, exists, select
 
-from billy.models import Company
+from billy.api.request import Request
+from billy.models import Base, Company, Customer, Invoice, Plan, Subscription
 from billy.models.base import Owned
 
 T = TypeVar("T")
@@ -25,23 +26,44 @@ class Page(Generic[T]):
     limit: int
 
 
-def owned_by(parent: Company | Owned, model: type[R]) -> Select[R]:
-    """All records of a kind that belong to a company, or to one of its records."""
+def page(request: Request, model: type[R], parent: Company | Owned) -> Page[R]:
+    """The page of ``parent``'s records of a kind that ``request.query`` asks for, filtered as it says."""
+    query = request.query
+    filters = query.filters
+    values = {"offset": query.offset, "limit": query.limit, **filters}
     if isinstance(parent, Company):
-        return select(model).where(model.company_guid == parent.guid)
+        values["company_guid"] = parent.guid
+    else:
+        values["company_guid"], values["parent_guid"] = parent.company_guid, parent.guid
+    items = request.db.scalars(_page_of(model, type(parent), frozenset(filters)), values).all()
+    return Page(items, query.offset, query.limit)
+
+
+@cache
+def _page_of(model: type[Owned], parent: type[Base], filters: frozenset[str]) -> Select[Any]:
+    # Built once for each kind of list: putting a statement together takes as long as running it.
+    statement = select(model).where(model.company_guid == bindparam("company_guid"))
+    if parent is not Company:
+        statement = statement.where(_belongs_to(model, parent))
+    for column in sorted(filters):
+        statement = statement.where(getattr(model, column) == bindparam(column))
+    return statement.order_by(*_order(model, parent)).offset(bindparam("offset")).limit(bindparam("limit"))
+
+
+def _belongs_to(model: type[Owned], parent: type[Base]) -> ColumnElement[bool]:
+    if (model, parent) == (Customer, Plan):
+        # Who ever subscribed to it, each once (D27).
+        return exists().where(
+            Subscription.company_guid == Customer.company_guid,
+            Subscription.plan_guid == bindparam("parent_guid"),
+            Subscription.customer_guid == Customer.guid,
+        )
     reference: ColumnElement[str] = getattr(model, f"{parent.__tablename__}_guid")
-    return select(model).where(model.company_guid == parent.company_guid, reference == parent.guid)
+    return reference == bindparam("parent_guid")
 
 
-def page(request: Request, statement: Select[R], *order: Any) -> Page[R]:
-    """The page of a list that ``request.query`` asks for, filtered as it says.
-
-    Newest first, unless another ``order`` is given: guids sort by time, and no two are the same, so pages
-    neither repeat nor skip a record (D28).
-    """
-    model = statement.column_descriptions[0]["entity"]
-    for column, value in request.query.filters.items():
-        statement = statement.where(getattr(model, column) == value)
-    statement = statement.order_by(*(order or [model.guid.desc()]))
-    items = request.db.scalars(statement.offset(request.query.offset).limit(request.query.limit)).all()
-    return Page(items, request.query.offset, request.query.limit)
+def _order(model: type[Owned], parent: type[Base]) -> Sequence[ColumnElement[Any]]:
+    # Newest first. Guids sort by time, and no two are the same, so pages neither repeat nor skip a record (D28).
+    if model is Invoice and parent in (Subscription, Plan):
+        return (Invoice.scheduled_at.desc(), Invoice.guid.desc())  # the latest period first
+    return (model.guid.desc(),)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import unquote_to_bytes
 
 from pyramid.httpexceptions import HTTPUnsupportedMediaType
-from pyramid.request import Request
 
+from billy.api.request import Request
 from billy.errors import InvalidRequest
 
 if TYPE_CHECKING:

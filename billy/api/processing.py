@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
-from pyramid.request import Request
 from sqlalchemy import select
 
 from billy import clock
+from billy.api.request import Request
 from billy.db import outside_database
 from billy.errors import OutcomeUnknown, ProcessorError, Unavailable
 from billy.models import Company, Customer, Transaction, TransactionStatus, TransactionType, lock

@@ -79,7 +79,8 @@ def _identify(request: Request) -> Company | None:
     return company
 
 
-def _presented_key(request: Request) -> str | None:
+def presented_key(request: Request) -> str | None:
+    """The user name of HTTP basic authentication; None where there is no such header, or a malformed one."""
     scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -91,6 +92,5 @@ def _presented_key(request: Request) -> str | None:
 
 
 def includeme(config: Configurator) -> None:
-    """``request.identity`` is the caller's Company, ``request.api_key`` the key that was presented."""
+    """``request.identity`` is the caller's Company."""
     config.set_security_policy(SecurityPolicy())
-    config.add_request_method(_presented_key, "api_key", reify=True)

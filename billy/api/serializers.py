@@ -1,21 +1,21 @@
 """What we emit: one dict a resource, written by hand.
 
 The fields are those of the API reference, and a test holds them to it. Nothing is shown because the
-table happens to have a column for it.
+table happens to have a column for it. Instants stay datetimes: orjson writes them as isoformat() would,
+``2014-02-08T08:22:10.629000+00:00``, with no fraction where there is none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Any
 
 import orjson
 from pyramid.config import Configurator
-from pyramid.request import Request
 from pyramid.response import Response
 
 from billy.api.pagination import Page
+from billy.api.request import Request
 from billy.models import Company, Customer, Invoice, InvoiceType, Plan, Subscription, Transaction, TransactionFailure
 from billy.settings import Settings
 
@@ -24,19 +24,14 @@ Fields = dict[str, Any]
 CONTENT_TYPE = "application/json; charset=UTF-8"
 
 
-def instant(value: datetime | None) -> str | None:
-    """``2014-02-08T08:22:10.629000+00:00``; no fraction where there is none."""
-    return None if value is None else value.isoformat()
-
-
 def company(record: Company, request: Request) -> Fields:
     """With the key that the caller presented, or has just been given: no other is known in clear."""
     fields = {
         "guid": record.guid,
         "name": record.name,
         "api_key": request.api_key,
-        "created_at": instant(record.created_at),
-        "updated_at": instant(record.updated_at),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
     }
     settings: Settings = request.registry["billy.settings"]
     if settings.display_callback_key:
@@ -52,8 +47,8 @@ def customer(record: Customer, request: Request) -> Fields:
         "processor_uri": record.processor_uri,
         "external_id": record.external_id,
         "deleted": record.deleted,
-        "created_at": instant(record.created_at),
-        "updated_at": instant(record.updated_at),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
     }
 
 
@@ -70,8 +65,8 @@ def plan(record: Plan, request: Request) -> Fields:
         "description": record.description,
         "external_id": record.external_id,
         "deleted": record.deleted,
-        "created_at": instant(record.created_at),
-        "updated_at": instant(record.updated_at),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
     }
 
 
@@ -88,11 +83,11 @@ def subscription(record: Subscription, request: Request) -> Fields:
         "external_id": record.external_id,
         "invoice_count": record.invoice_count,
         "canceled": record.canceled,
-        "canceled_at": instant(record.canceled_at),
-        "started_at": instant(record.started_at),
-        "next_invoice_at": instant(record.next_invoice_at),
-        "created_at": instant(record.created_at),
-        "updated_at": instant(record.updated_at),
+        "canceled_at": record.canceled_at,
+        "started_at": record.started_at,
+        "next_invoice_at": record.next_invoice_at,
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
     }
 
 
@@ -113,15 +108,15 @@ def invoice(record: Invoice, request: Request) -> Fields:
         "funding_instrument_uri": record.funding_instrument_uri,
         "items": record.items,
         "adjustments": record.adjustments,
-        "created_at": instant(record.created_at),
-        "updated_at": instant(record.updated_at),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
     }
     if record.invoice_type is InvoiceType.CUSTOMER:
         return {**fields, "external_id": record.external_id}
     return {
         **fields,
         "subscription_guid": record.subscription_guid,
-        "scheduled_at": instant(record.scheduled_at),
+        "scheduled_at": record.scheduled_at,
     }
 
 
@@ -139,8 +134,8 @@ def transaction(record: Transaction, request: Request) -> Fields:
         "appears_on_statement_as": record.appears_on_statement_as,
         "failure_count": record.failure_count,
         "failures": [failure(one, request) for one in record.failures],
-        "created_at": instant(record.created_at),
-        "updated_at": instant(record.updated_at),
+        "created_at": record.created_at,
+        "updated_at": record.updated_at,
     }
 
 
@@ -152,7 +147,7 @@ def failure(record: TransactionFailure, request: Request) -> Fields:
         "error_number": record.error_number,
         "error_code": record.error_code,
         "count": record.count,
-        "created_at": instant(record.created_at),
+        "created_at": record.created_at,
     }
 
 

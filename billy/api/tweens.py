@@ -12,12 +12,12 @@ from pyramid.config import Configurator
 from pyramid.events import NewRequest
 from pyramid.httpexceptions import HTTPRequestEntityTooLarge
 from pyramid.registry import Registry
-from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW, INGRESS
 from pyramid_retry import is_error_retryable
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
+from billy.api.request import Request
 from billy.settings import Settings
 
 Handler = Callable[[Request], Response]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -19,8 +20,10 @@ from sqlalchemy import (
     Enum,
     ForeignKeyConstraint,
     MetaData,
+    Select,
     String,
     Text,
+    bindparam,
     cast,
     func,
     inspect,
@@ -66,8 +69,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """From the database: always aware, in UTC."""
-        if value is None:
-            return None
+        if value is None or value.tzinfo is UTC:
+            return value
         return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -112,6 +115,9 @@ def to_company() -> ForeignKeyConstraint:
     return ForeignKeyConstraint(["company_guid"], ["company.guid"], ondelete="RESTRICT")
 
 
+R = TypeVar("R", bound=Base)
+
+
 class Owned(Base):
     """A record that belongs to a company."""
 
@@ -120,6 +126,22 @@ class Owned(Base):
     company_guid: Mapped[str] = mapped_column(Guid, primary_key=True, sort_order=-2)
     guid: Mapped[str] = mapped_column(Guid, primary_key=True, sort_order=-1)
     created_at: Mapped[datetime]
+
+
+Own = TypeVar("Own", bound=Owned)
+
+
+@cache
+def _one_of(model: type[Owned]) -> Select[Any]:
+    # Built once a model: each request looks something up, and putting a statement together takes longer than
+    # running it.
+    return select(model).where(model.company_guid == bindparam("company_guid"), model.guid == bindparam("guid"))
+
+
+def find(session: Session, model: type[Own], company_guid: str, guid: str) -> Own | None:
+    """A company's record by its guid, in one query; None if the company has none. Half the price of ``session.get``."""
+    record: Own | None = session.scalar(_one_of(model), {"company_guid": company_guid, "guid": guid})
+    return record
 
 
 def among(session: Session, company_guid: Any, guid: Any, keys: Iterable[tuple[str, str]]) -> ColumnElement[bool]:
@@ -137,9 +159,6 @@ def among(session: Session, company_guid: Any, guid: Any, keys: Iterable[tuple[s
     return row.in_(select(listed.c.company_guid, listed.c.guid))
 
 
-R = TypeVar("R", bound=Base)
-
-
 def lock(session: Session, record: R) -> R:
     """Lock a record's row until the transaction ends, and read it again.
 
@@ -149,12 +168,21 @@ def lock(session: Session, record: R) -> R:
 
     Locks are taken in the order customer, subscription, invoice, transaction; within a kind by guid.
     """
-    session.refresh(record, with_for_update={"key_share": True, "of": type(record)})
+    key = inspect(type(record)).primary_key
+    session.scalars(_locked(type(record)), {column.name: getattr(record, column.name) for column in key}).one()
     return record
+
+
+@cache
+def _locked(model: type[Base]) -> Select[Any]:
+    return _locking(model, *(column == bindparam(column.name) for column in inspect(model).primary_key))
 
 
 def lock_all(session: Session, model: type[R], *where: Any) -> list[R]:
     """Lock and read again all records of a kind that match, in the order of their primary key."""
-    statement = select(model).where(*where).order_by(*inspect(model).primary_key)
-    statement = statement.with_for_update(key_share=True, of=model).execution_options(populate_existing=True)
-    return list(session.scalars(statement))
+    return list(session.scalars(_locking(model, *where).order_by(*inspect(model).primary_key)))
+
+
+def _locking(model: type[R], *where: Any) -> Select[R]:
+    statement = select(model).where(*where).with_for_update(key_share=True, of=model)
+    return statement.execution_options(populate_existing=True)

@@ -6,11 +6,13 @@ the scheduler's: the lease, the fencing token and the doubt (``billy.submission`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column, relationship
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, UniqueConstraint, select, text
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
+from sqlalchemy.orm.attributes import set_committed_value
 
 from billy.guid import new_guid
 from billy.models.base import STATEMENT_LENGTH, URI_LENGTH, Guid, Owned, enum_column, reference
@@ -306,3 +308,18 @@ class TransactionEvent(Owned):
     """The event's id at the processor."""
     status: Mapped[TransactionStatus] = mapped_column(enum_column(TransactionStatus, "status"))
     occurred_at: Mapped[datetime]
+
+
+def load_failures(session: Session, transactions: Sequence[Transaction]) -> None:
+    """Load ``failures`` of all these transactions of one company: one query, and none where nothing ever failed."""
+    failures: dict[str, list[TransactionFailure]] = {each.guid: [] for each in transactions}
+    failed = [each for each in transactions if each.failure_count]
+    if failed:
+        of_them = (
+            TransactionFailure.company_guid == failed[0].company_guid,
+            TransactionFailure.transaction_guid.in_([each.guid for each in failed]),
+        )
+        for failure in session.scalars(select(TransactionFailure).where(*of_them).order_by(TransactionFailure.guid)):
+            failures[failure.transaction_guid].append(failure)
+    for each in transactions:
+        set_committed_value(each, "failures", failures[each.guid])

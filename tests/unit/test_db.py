@@ -93,6 +93,19 @@ def test_on_sqlite_a_reader_does_not_wait_for_a_writer(embedded: Engine, strange
         assert connection.scalar(text("SELECT count(*) FROM word")) == 0
 
 
+@pytest.mark.postgresql
+def test_on_postgresql_a_reader_has_no_transaction_and_its_connection_can_have_one_again(engine: Engine) -> None:
+    is_autocommit = text("SELECT pg_current_xact_id_if_assigned(), now() = statement_timestamp()")
+    with read_only(engine).connect() as connection:
+        pid = connection.scalar(text("SELECT pg_backend_pid()"))
+        read = connection.execute(is_autocommit).one()
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT pg_backend_pid()")) == pid
+        written = connection.execute(is_autocommit).one()
+
+    assert (read[1], written[1]) == (True, False)
+
+
 # Engines and sessions
 
 
@@ -180,7 +193,7 @@ class Web:
 
     def __post_init__(self) -> None:
         self.guid = self.make.company(name="before").guid
-        self.request = SimpleNamespace(db=self.sessions(), has_committed=False)
+        self.request = SimpleNamespace(method="POST", db=self.sessions(), has_committed=False)
 
     def rename(self, name: str) -> None:
         self.request.db.get_one(Company, self.guid).name = name

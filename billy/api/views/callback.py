@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pyramid.request import Request
-
 from billy import clock
 from billy.api.api_view import api_view
 from billy.api.processing import read_callback
+from billy.api.request import Request
 from billy.api.security import Permission
 from billy.models import Company
 from billy.recording import apply_callback

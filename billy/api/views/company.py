@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 
-from pyramid.request import Request
-
 from billy import clock
 from billy.api.api_view import api_view
 from billy.api.processing import register_callback
+from billy.api.request import Request
 from billy.api.schemas import CompanyCreate
 from billy.api.security import Permission
 from billy.errors import InvalidRequest

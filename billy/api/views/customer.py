@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pyramid.request import Request
-from sqlalchemy import exists
-
 from billy import clock
 from billy.api.api_view import api_view
 from billy.api.external_ids import insert, refuse_taken
-from billy.api.pagination import Page, owned_by, page
+from billy.api.pagination import Page, page
 from billy.api.processing import customer_at_processor
+from billy.api.request import Request
 from billy.api.schemas import CustomerCreate, CustomerQuery
 from billy.api.security import Permission
 from billy.guid import new_guid
-from billy.models import Company, Customer, Plan, Subscription, lock
+from billy.models import Company, Customer, Plan, lock
 
 
 @api_view("customers", "POST", permission=Permission.COMPANY, body=CustomerCreate, returns=Customer)
@@ -37,20 +35,10 @@ def create_customer(company: Company, request: Request) -> Customer:
 
 
 @api_view("customers", "GET", permission=Permission.COMPANY, query=CustomerQuery, returns=Page[Customer])
-def list_customers(company: Company, request: Request) -> Page[Customer]:
-    """All customers."""
-    return page(request, owned_by(company, Customer))
-
-
 @api_view("plan_customers", "GET", permission=Permission.COMPANY, query=CustomerQuery, returns=Page[Customer])
-def list_plan_customers(plan: Plan, request: Request) -> Page[Customer]:
-    """The customers who ever subscribed to a plan, each once (D27)."""
-    subscribed = exists().where(
-        Subscription.company_guid == plan.company_guid,
-        Subscription.plan_guid == plan.guid,
-        Subscription.customer_guid == Customer.guid,
-    )
-    return page(request, owned_by(request.identity, Customer).where(subscribed))
+def list_customers(parent: Company | Plan, request: Request) -> Page[Customer]:
+    """All customers, or those who ever subscribed to a plan."""
+    return page(request, Customer, parent)
 
 
 @api_view("customer", "GET", permission=Permission.COMPANY, returns=Customer)

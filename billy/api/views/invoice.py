@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pyramid.request import Request
-
 from billy import clock
 from billy.api.api_view import api_view
 from billy.api.external_ids import insert
-from billy.api.pagination import Page, owned_by, page
+from billy.api.pagination import Page, page
 from billy.api.processing import submit, validate_instrument
+from billy.api.request import Request
 from billy.api.schemas import InvoiceChange, InvoiceCreate, InvoiceQuery, Refund
 from billy.api.security import Permission
 from billy.errors import InvalidOperationError, ValidationError
@@ -20,7 +19,7 @@ from billy.models.invoice import new_invoice
 def create_invoice(company: Company, request: Request) -> Invoice:
     """Invoice a customer; with an instrument it is charged at once."""
     body: InvoiceCreate = request.validated
-    customer = request.db.get_one(Customer, (company.guid, body.customer_guid))
+    customer = request.referred[Customer]
     _refuse_deleted(customer)
     validate_instrument(request, customer, body.funding_instrument_uri, TransactionType.DEBIT)
     _refuse_deleted(lock(request.db, customer))  # he may be gone since
@@ -35,16 +34,11 @@ def create_invoice(company: Company, request: Request) -> Invoice:
 
 @api_view("invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
 @api_view("customer_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
-def list_invoices(parent: Company | Customer, request: Request) -> Page[Invoice]:
-    """All invoices, or those of a customer, his subscriptions' among them (D26)."""
-    return page(request, owned_by(parent, Invoice))
-
-
-@api_view("subscription_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
 @api_view("plan_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
-def list_scheduled_invoices(parent: Subscription | Plan, request: Request) -> Page[Invoice]:
-    """The invoices of a subscription or plan, the latest period first."""
-    return page(request, owned_by(parent, Invoice), Invoice.scheduled_at.desc(), Invoice.guid.desc())
+@api_view("subscription_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
+def list_invoices(parent: Company | Customer | Plan | Subscription, request: Request) -> Page[Invoice]:
+    """All invoices, or those of a customer (his subscriptions' among them, D26), plan or subscription."""
+    return page(request, Invoice, parent)
 
 
 @api_view("invoice", "GET", permission=Permission.COMPANY, returns=Invoice)

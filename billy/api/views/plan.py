@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pyramid.request import Request
-
 from billy import clock
 from billy.api.api_view import api_view
 from billy.api.external_ids import insert
-from billy.api.pagination import Page, owned_by, page
+from billy.api.pagination import Page, page
+from billy.api.request import Request
 from billy.api.schemas import ExternalIDQuery, PlanCreate
 from billy.api.security import Permission
 from billy.guid import new_guid
@@ -34,7 +33,7 @@ def create_plan(company: Company, request: Request) -> Plan:
 @api_view("plans", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Plan])
 def list_plans(company: Company, request: Request) -> Page[Plan]:
     """All plans."""
-    return page(request, owned_by(company, Plan))
+    return page(request, Plan, company)
 
 
 @api_view("plan", "GET", permission=Permission.COMPANY, returns=Plan)

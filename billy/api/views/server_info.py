@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from importlib import metadata
 from typing import Any
 
 import structlog
-from pyramid.request import Request
 from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from billy import schema
 from billy.api.api_view import api_view
+from billy.api.request import Request
 from billy.api.security import Permission
-from billy.api.serializers import instant
 from billy.models import BillingRun, Company, Transaction
 from billy.settings import Settings
 
@@ -56,17 +56,18 @@ def health(context: None, request: Request) -> dict[str, Any]:
         "last_run": last_run
         and {
             "guid": last_run.guid,
-            "started_at": instant(last_run.started_at),
-            "finished_at": instant(last_run.finished_at),
+            "started_at": last_run.started_at,
+            "finished_at": last_run.finished_at,
         },
     }
 
 
-def _last_transaction(request: Request, company: Company | None) -> str | None:
+def _last_transaction(request: Request, company: Company | None) -> datetime | None:
     if company is None:
         return None
     newest = select(Transaction.created_at).where(Transaction.company_guid == company.guid)
-    return instant(request.db.scalar(newest.order_by(Transaction.guid.desc()).limit(1)))
+    last: datetime | None = request.db.scalar(newest.order_by(Transaction.guid.desc()).limit(1))
+    return last
 
 
 def _version() -> str:

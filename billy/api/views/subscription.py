@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pyramid.request import Request
-
 from billy import clock
 from billy.api.api_view import api_view
 from billy.api.external_ids import insert
-from billy.api.pagination import Page, owned_by, page
+from billy.api.pagination import Page, page
 from billy.api.processing import submit, validate_instrument
+from billy.api.request import Request
 from billy.api.schemas import ExternalIDQuery, SubscriptionCancel, SubscriptionChange, SubscriptionCreate
 from billy.api.security import Permission
 from billy.errors import ValidationError
@@ -21,8 +20,7 @@ def create_subscription(company: Company, request: Request) -> Subscription:
     """Subscribe a customer to a plan; without ``started_at`` it starts now, and the first invoice is charged."""
     body: SubscriptionCreate = request.validated
     db = request.db
-    customer = db.get_one(Customer, (company.guid, body.customer_guid))
-    plan = db.get_one(Plan, (company.guid, body.plan_guid))
+    customer, plan = request.referred[Customer], request.referred[Plan]
     _refuse_deleted(customer, plan)
     validate_instrument(request, customer, body.funding_instrument_uri, plan.plan_type)
     _refuse_deleted(lock(db, customer), lock(db, plan))  # either may be gone since
@@ -52,7 +50,7 @@ def create_subscription(company: Company, request: Request) -> Subscription:
 @api_view("plan_subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription])
 def list_subscriptions(parent: Company | Customer | Plan, request: Request) -> Page[Subscription]:
     """All subscriptions, or those of a customer or plan."""
-    return page(request, owned_by(parent, Subscription))
+    return page(request, Subscription, parent)
 
 
 @api_view("subscription", "GET", permission=Permission.COMPANY, returns=Subscription)

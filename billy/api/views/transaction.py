@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pyramid.request import Request
-from sqlalchemy.orm import selectinload
-
 from billy.api.api_view import api_view
-from billy.api.fields import MAXIMUM_LIMIT
-from billy.api.pagination import Page, owned_by, page
+from billy.api.pagination import Page, page
+from billy.api.request import Request
 from billy.api.schemas import ListQuery
 from billy.api.security import Permission
 from billy.models import Company, Customer, Invoice, Plan, Subscription, Transaction
+from billy.models.transaction import load_failures
 
 
 @api_view("transactions", "GET", permission=Permission.COMPANY, query=ListQuery, returns=Page[Transaction])
@@ -22,12 +20,13 @@ def list_transactions(
     parent: Company | Customer | Plan | Subscription | Invoice, request: Request
 ) -> Page[Transaction]:
     """All transactions, or those of a customer, plan, subscription or invoice."""
-    # One query for the failures of a page, however long it is.
-    failures = selectinload(Transaction.failures, chunksize=MAXIMUM_LIMIT)
-    return page(request, owned_by(parent, Transaction).options(failures))
+    transactions = page(request, Transaction, parent)
+    load_failures(request.db, transactions.items)
+    return transactions
 
 
 @api_view("transaction", "GET", permission=Permission.COMPANY, returns=Transaction)
 def show_transaction(transaction: Transaction, request: Request) -> Transaction:
     """One transaction."""
+    load_failures(request.db, [transaction])
     return transaction

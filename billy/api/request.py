@@ -1,0 +1,42 @@
+"""A request, and what Billy hangs on it.
+
+A class of our own, and not ``add_request_method``: with that Pyramid makes a new class for every request.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyramid.request
+from pyramid.decorator import reify
+from sqlalchemy.orm import Session
+
+from billy.api.security import presented_key
+from billy.db import open_session
+
+
+class Request(pyramid.request.Request):
+    """Pyramid's, with a database session and the caller's key."""
+
+    id: str
+    """Under which the log has it."""
+    started: float
+    """``time.monotonic()`` at its first attempt."""
+    has_committed = False
+    """Something is committed already, so it cannot be done again as a whole."""
+    validated: Any
+    """The checked body."""
+    query: Any
+    """The checked query of a list."""
+    referred: dict[type, Any]
+    """The records that the body refers to, by their class."""
+
+    @reify
+    def db(self) -> Session:
+        """The session, opened when it is first used; ``billy.db`` commits it."""
+        return open_session(self)
+
+    @reify
+    def api_key(self) -> str | None:
+        """The API key that was presented, valid or not."""
+        return presented_key(self)
