@@ -352,9 +352,7 @@ def reconcile_now(
     """Only ask, and send nothing: look up what is in doubt, and reconcile what is pending."""
     summary = Summary()
     with sessions() as session:
-        _submit(
-            session, settings, submitter, now, concurrency, summary, progress, is_stopping, only_in_doubt=True
-        )
+        _submit(session, settings, submitter, now, concurrency, summary, progress, is_stopping, only_in_doubt=True)
         differences = _reconcile(session, settings, submitter, now, concurrency, summary, is_stopping)
         _report(session, settings, now, summary)
     return summary, differences
@@ -375,7 +373,6 @@ def _reconcile(
         now,
         pending_after=settings.reconcile_after,
         concurrency=concurrency,
-        batch_size=settings.batch_size,
         is_stopping=is_stopping,
     )
     summary.asked, summary.repaired, summary.differing = result.asked, result.repaired, len(result.differences)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -26,13 +27,16 @@ from billy.models import Company
 from billy.models.base import lock
 from billy.processors.base import Receipt, ReceiptStatus, Record, Submission
 from billy.recording import apply_record
-from billy.statements import claim_pending
+from billy.statements import claim_pending, put_off
 from billy.submission import Processors, submission_of
 
 log = structlog.get_logger(__name__)
 
 ASKED_A_RUN = 500
-"""Questions that one run asks at most: they must not hold up the billing. The others follow in the next."""
+"""Questions after which a run ends: they must not hold up the billing. The others follow in the next."""
+
+AGAIN = timedelta(minutes=15)
+"""After this a question that the processor could not be asked is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +83,25 @@ def reconcile(
     *,
     pending_after: timedelta,
     concurrency: int,
-    batch_size: int,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> Reconciliation:
     """Ask about what has been pending for longer than ``pending_after``; any number of these may run at once."""
     result = Reconciliation()
+    is_away = False
     with ThreadPoolExecutor(concurrency, thread_name_prefix="reconcile") as pool:
-        while result.asked < ASKED_A_RUN and not is_stopping():
-            questions = persist(
-                session, lambda: _claim(session, now, min(batch_size, ASKED_A_RUN - result.asked), pending_after)
-            )
+        # A batch takes a call's deadline at most: so a run can be stopped, and who is away holds nobody up.
+        while result.asked < ASKED_A_RUN and not (is_away or is_stopping()):
+            questions = persist(session, lambda: _claim(session, now, concurrency, pending_after))
             if not questions:  # committed: the next question is put off, and no transaction is open
                 break
             result.asked += len(questions)
-            for question, answer in zip(questions, pool.map(lambda q: _ask(processors, q), questions), strict=True):
-                _take(session, question, answer, now, result)
+            answers = list(pool.map(partial(_ask, processors), questions))
+            for question, answer in zip(questions, answers, strict=True):
+                if isinstance(answer, ProcessorError):
+                    _ask_again(session, question, answer, now, pending_after)
+                else:
+                    _take(session, question, answer, now, result)
+            is_away = all(isinstance(answer, ProcessorError) for answer in answers)
     for difference in result.differences:
         log.error(
             "books_differ",
@@ -129,6 +137,23 @@ def _ask(processors: Processors, question: Question) -> Sequence[Record] | Excep
         return error
 
 
+def _ask_again(
+    session: Session, question: Question, error: ProcessorError, now: datetime, pending_after: timedelta
+) -> None:
+    """The processor could not be asked: that is no answer, and not one to wait a day for."""
+    guid = question.submission.transaction_guid
+    log.warning("processor_not_asked", company=question.company_guid, transaction=guid, code=error.code)
+
+    def work() -> None:
+        put_off(session, question.company_guid, guid, until=now + AGAIN, pending_after=pending_after)
+        if isinstance(error, Misconfigured):
+            company = lock(session, session.get_one(Company, question.company_guid))
+            if company.parked_until is None or company.parked_until <= now:
+                company.park(now)
+
+    persist(session, work)
+
+
 def _take(
     session: Session,
     question: Question,
@@ -136,12 +161,6 @@ def _take(
     now: datetime,
     result: Reconciliation,
 ) -> None:
-    guid = question.submission.transaction_guid
-    if isinstance(answer, ProcessorError):
-        log.warning("processor_not_asked", company=question.company_guid, transaction=guid, code=answer.code)
-        if isinstance(answer, Misconfigured):
-            persist(session, lambda: _park(session, question.company_guid, now))
-        return
     if isinstance(answer, Exception):
         result.errors += 1
         return
@@ -154,7 +173,7 @@ def _take(
         raise
     except Exception:  # one bad row must not stop the others; it is asked about again
         session.rollback()
-        log.exception("reconciliation_failed", transaction=guid)
+        log.exception("reconciliation_failed", transaction=question.submission.transaction_guid)
         result.errors += 1
         return
     result.repaired += bool(news)
@@ -178,9 +197,3 @@ def _apply(session: Session, question: Question, receipt: Receipt, now: datetime
     if receipt.processor_uri != question.processor_uri and receipt.status is ReceiptStatus.FAILED:
         return False  # a second record that took no money
     return apply_record(session, question.company_guid, question.submission.transaction_guid, receipt, now)
-
-
-def _park(session: Session, company_guid: str, now: datetime) -> None:
-    company = lock(session, session.get_one(Company, company_guid))
-    if company.parked_until is None or company.parked_until <= now:
-        company.park(now)

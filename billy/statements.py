@@ -195,7 +195,7 @@ def claim_pending(session: Session, now: datetime, *, limit: int, pending_after:
         .with_for_update(of=Transaction, key_share=True, skip_locked=True)
     )
     rows = session.execute(statement).all()
-    put_off = [
+    taken = [
         {
             "company_guid": row.company_guid,
             "guid": row.guid,
@@ -203,8 +203,22 @@ def claim_pending(session: Session, now: datetime, *, limit: int, pending_after:
         }
         for row in rows
     ]
-    _update(session, Transaction, put_off)
+    _update(session, Transaction, taken)
     return rows
+
+
+def put_off(session: Session, company_guid: str, guid: str, *, until: datetime, pending_after: timedelta) -> None:
+    """Let ``claim_pending`` take a transaction from ``until`` on, if it is pending still."""
+    session.execute(
+        update(Transaction)
+        .where(
+            Transaction.company_guid == company_guid,
+            Transaction.guid == guid,
+            Transaction.status == TransactionStatus.PENDING,
+        )
+        .values(next_attempt_at=until - pending_after),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def due_subscriptions(

@@ -107,16 +107,15 @@ def test_asking_does_not_count_as_a_change(company, invoice, charge, bill, clock
     assert charge_of(company, invoice) == charge
 
 
-@pytest.mark.ini({"billy.run.batch_size": 3})
 def test_many_are_asked_about_in_batches(company, sandbox, bill, clock):
     customer = company.post("/v1/customers").json
     order = {"customer_guid": customer["guid"], "amount": 1000, "funding_instrument_uri": BANK}
-    invoices = [company.post("/v1/invoices", order).json for _ in range(7)]
+    invoices = [company.post("/v1/invoices", order).json for _ in range(20)]
     for record in sandbox.records():
         sandbox.settle(record.uri, SUCCEEDED)
     clock.move(hours=7)
     summary = bill()
-    assert (summary.asked, summary.repaired) == (7, 7)
+    assert (summary.asked, summary.repaired) == (20, 20)
     assert {status_of(company, invoice) for invoice in invoices} == {"settled"}
 
 
@@ -185,8 +184,20 @@ def test_while_the_processor_is_away_nothing_is_concluded(company, invoice, char
     assert (summary.asked, summary.repaired, summary.exit_code) == (1, 0, 0)
     assert charge_of(company, invoice) == charge
     sandbox.fault = None
-    clock.move(days=1)
+    clock.move(minutes=20)
     assert bill().repaired == 1
+
+
+def test_a_processor_that_is_away_does_not_hold_a_run_up(company, sandbox, bill, clock):
+    customer = company.post("/v1/customers").json
+    order = {"customer_guid": customer["guid"], "amount": 1000, "funding_instrument_uri": BANK}
+    for _ in range(20):
+        company.post("/v1/invoices", order)
+    clock.move(hours=7)
+    sandbox.fault = Unavailable("away")
+    assert bill().asked == 8, "one question for each thread, and then no more"
+    sandbox.fault = None
+    assert bill().asked == 12
 
 
 def test_a_company_whose_key_is_refused_is_parked(company, charge, sandbox, bill, clock, session):
