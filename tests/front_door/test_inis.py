@@ -97,11 +97,11 @@ def test_production_serves(start: Start, database_url: str, port: int, tmp_path:
 
     guids = {_register(f"http://127.0.0.1:{port}", number) for number in range(12)}
     listed = start("billy.scripts", "list-companies", "--json", ini, **env)
-    assert listed.end() == 0
+    assert listed.end() == 0, listed.output
     assert {json.loads(line)["guid"] for line in listed.lines} == guids
 
     server.process.send_signal(signal.SIGTERM)
-    assert server.end() == 0
+    assert server.end() == 0, server.output
     for line in server.output.splitlines():
         if "request_finished" in line:
             json.loads(line)
