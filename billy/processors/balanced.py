@@ -16,8 +16,8 @@ anything else: silence, 5xx, a redirect  ``OutcomeUnknown`` for what moves money
 =======================================  ================================================================
 
 Balanced has no idempotency keys. Everything that is made carries ``billy.transaction_guid`` and
-``billy.submission_key`` in its ``meta``, and whoever is in doubt looks that key up. Nothing that an answer
-or a stored URI says is ever followed: a path is put together from the kind and the id found in it.
+``billy.submission_key`` in its ``meta``, and whoever is in doubt looks that key up. How requests and answers
+look is in ``billy.processors.balanced_wire``.
 """
 
 from __future__ import annotations
@@ -27,31 +27,40 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from importlib import metadata
 from typing import Any, ClassVar
-from urllib.parse import urlencode
 
-import orjson
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from billy import clock
 from billy.errors import (
     InvalidCallbackPayload,
     InvalidCustomer,
     InvalidFundingInstrument,
     InvalidURIFormat,
-    Misconfigured,
     OutcomeUnknown,
     Refused,
     Unavailable,
 )
 from billy.processors.balanced_codes import is_hard
+from billy.processors.balanced_wire import (
+    URI,
+    Call,
+    Lost,
+    Resource,
+    age,
+    json_of,
+    links_of,
+    meta_of,
+    meta_values,
+    only,
+    path_of,
+    text_of,
+    to_path,
+)
 from billy.processors.base import Callback, Receipt, ReceiptStatus, Record, Submission, SubmissionType
-from billy.processors.http import AnswerLost, Deadline, HttpClient, NotSent
+from billy.processors.http import Deadline, HttpClient
 
 log = structlog.get_logger(__name__)
 
@@ -60,13 +69,6 @@ JSON = "application/vnd.api+json;revision=1.1"
 TRANSACTION_GUID = "billy.transaction_guid"
 SUBMISSION_KEY = "billy.submission_key"
 CUSTOMER_GUID = "billy.customer_guid"
-META_LENGTH = 255
-
-LONGEST_PAUSE = 86_400.0
-"""Seconds; who asks for more is asked again after these."""
-
-PAGE = 25
-"""Records asked for at a time; the largest that Balanced allows is not known."""
 
 
 def _user_agent() -> str:
@@ -157,20 +159,20 @@ class BalancedProcessor:
                 raise Unavailable("Another thread has been asking Balanced for the same customer for too long")
             try:
                 made = call.find("customers", {CUSTOMER_GUID: customer_guid})
-                return _path_of(made[0], "customers") if made else _make_customer(call, customer_guid)
+                return path_of(made[0], "customers") if made else _make_customer(call, customer_guid)
             finally:
                 lock.release()
 
     def validate_customer(self, uri: str) -> None:
         """Raise InvalidURIFormat or InvalidCustomer unless ``uri`` is a customer of this key."""
-        path = _path(uri, "customers")
+        path = to_path(uri, "customers")
         with self._asking() as call:
             if call.get(path) is None:
                 raise InvalidCustomer(f"Balanced has no customer {uri}")
 
     def validate_funding_instrument(self, uri: str, purpose: SubmissionType, customer_uri: str) -> None:
         """Raise unless the customer can be debited, or credited, with ``uri``; from then on it is the customer's."""
-        path, customer = _path(uri, *INSTRUMENTS), _path(customer_uri, "customers")
+        path, customer = to_path(uri, *INSTRUMENTS), to_path(customer_uri, "customers")
         can = f"can_{purpose}"
         with self._call() as call:
             try:
@@ -179,7 +181,7 @@ class BalancedProcessor:
                     raise InvalidFundingInstrument(f"Balanced has no funding instrument {uri}")
                 if instrument.get(can) is False:
                     raise InvalidFundingInstrument(f"{uri} takes no {purpose}: Balanced says that {can} is false")
-                owner = _links(instrument).get("customer")
+                owner = links_of(instrument).get("customer")
                 if owner is None:
                     call.put(path, {"links": {"customer": customer}})
                 elif owner != customer.rpartition("/")[2]:
@@ -218,15 +220,15 @@ class BalancedProcessor:
     def find_records(self, submission: Submission, processor_uri: str | None) -> Sequence[Record]:
         """The records of the submission's key, oldest first, and the one at ``processor_uri``."""
         kind = _kind(submission)
-        known = None if processor_uri is None else _URI.match(processor_uri)
+        known = None if processor_uri is None else URI.match(processor_uri)
         with self._asking() as call:
             found = self._made(call, submission)
             if known is not None and known["kind"] == kind and all(each.get("id") != known["id"] for each in found):
                 found += [each for each in [call.get(f"/{kind}/{known['id']}")] if each is not None]
-            return [Record(_receipt(each, kind), _amount(each)) for each in sorted(found, key=_age)]
+            return [Record(_receipt(each, kind), _amount(each)) for each in sorted(found, key=age)]
 
     @staticmethod
-    def _made(call: _Call, submission: Submission) -> list[Resource]:
+    def _made(call: Call, submission: Submission) -> list[Resource]:
         # Unless it is asked for by its status, the service's lists leave out what failed.
         statuses = {"status[in]": "pending,succeeded,failed"}
         return call.find(_kind(submission), {SUBMISSION_KEY: submission.key}, statuses)
@@ -255,104 +257,30 @@ class BalancedProcessor:
             resource = None if path is None else call.get(path)
             if path is None or resource is None:
                 return None
-            transaction_guid = _meta_of(resource).get(TRANSACTION_GUID, "")
+            transaction_guid = meta_of(resource).get(TRANSACTION_GUID, "")
             if _GUID.match(transaction_guid) is None:
                 return None
             receipt = _receipt(resource, path.split("/")[1])
             return Callback(event_id, transaction_guid, _instant(event.get("occurred_at")), receipt)
 
     @contextmanager
-    def _call(self, lost: type[Unavailable] | type[OutcomeUnknown] = Unavailable) -> Iterator[_Call]:
+    def _call(self, lost: type[Unavailable] | type[OutcomeUnknown] = Unavailable) -> Iterator[Call]:
         """One call of the protocol. What is ``lost`` matters only where money moves."""
         try:
-            yield _Call(self._balanced.http, self._headers, Deadline(self._balanced.call_deadline))
-        except _Lost as error:
+            yield Call(self._balanced.http, self._headers, Deadline(self._balanced.call_deadline))
+        except Lost as error:
             if lost is OutcomeUnknown:
                 raise OutcomeUnknown(str(error)) from error
             raise Unavailable(str(error), retry_after=error.retry_after) from error
 
     @contextmanager
-    def _asking(self) -> Iterator[_Call]:
+    def _asking(self) -> Iterator[Call]:
         """A call that changes nothing: whatever stands in its way, it can be made again."""
         try:
             with self._call() as call:
                 yield call
         except Refused as refused:
             raise Unavailable(f"Balanced refuses to tell: {refused}") from refused
-
-
-Resource = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """The requests of one call of the protocol, which share its deadline."""
-
-    http: HttpClient
-    headers: Mapping[str, str]
-    deadline: Deadline
-
-    def get(self, path: str) -> Resource | None:
-        """A resource by its path, or None if the service knows none of that id."""
-        try:
-            return _only(self._ask("GET", path), path.split("/")[1])
-        except Refused as refused:
-            if refused.number == 404:
-                return None
-            raise
-
-    def put(self, path: str, body: Mapping[str, Any]) -> None:
-        """Change a resource."""
-        self._ask("PUT", path, body)
-
-    def post(self, path: str, body: Mapping[str, Any]) -> Resource:
-        """Make a resource in a collection."""
-        return _only(self._ask("POST", path, body), path.rpartition("/")[2])
-
-    def find(self, kind: str, meta: Mapping[str, str], query: Mapping[str, str] | None = None) -> list[Resource]:
-        """All resources with such ``meta``, oldest first."""
-        wanted = _meta(meta)
-        filters = {f"meta.{name}": value for name, value in wanted.items()} | dict(query or {})
-        found: list[Resource] = []
-        offset, is_last = 0, False
-        while not is_last:
-            page = self._ask("GET", f"/{kind}?{urlencode({**filters, 'limit': PAGE, 'offset': offset})}")
-            items = _items(page, kind)
-            # What becomes of a filter that the service does not know is not documented: it may be ignored.
-            found += [each for each in items if wanted.items() <= _meta_of(each).items()]
-            offset += len(items)
-            shown = page.get("meta")
-            is_last = not items or not isinstance(shown, dict) or not shown.get("next")
-        return sorted(found, key=_age)
-
-    def _ask(self, method: str, target: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        content = None if body is None else orjson.dumps(body)
-        headers = {**self.headers, **({} if content is None else {"Content-Type": "application/json"})}
-        try:
-            answer = self.http.request(method, target, headers=headers, body=content, deadline=self.deadline)
-        except NotSent as error:
-            raise Unavailable(f"Balanced cannot be reached: {error}") from error
-        except AnswerLost as error:
-            raise _Lost(f"Balanced's answer was lost: {error}") from error
-        status = answer.status
-        if status in (401, 403):
-            raise Misconfigured(f"Balanced answers {status} to the company's key")
-        if status == 429:
-            raise Unavailable("Balanced asks to slow down", retry_after=_retry_after(answer.headers))
-        told = _json(answer.body)
-        if status in (200, 201) and told is not None:
-            return told
-        if status in (400, 402, 404, 409) and (refused := _refusal(told, status)) is not None:
-            raise refused
-        raise _Lost(f"Balanced answers {status}", retry_after=_retry_after(answer.headers))
-
-
-class _Lost(Exception):
-    """No answer that could be used, though the request may have been acted on."""
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 # --- what is sent ---
@@ -373,13 +301,13 @@ def _request_for(submission: Submission) -> tuple[str, dict[str, Any]]:
     body: dict[str, Any] = {
         "amount": submission.amount,
         "description": submission.description,
-        "meta": _meta({TRANSACTION_GUID: submission.transaction_guid, SUBMISSION_KEY: submission.key}),
+        "meta": meta_values({TRANSACTION_GUID: submission.transaction_guid, SUBMISSION_KEY: submission.key}),
     }
     try:
         if submission.type is SubmissionType.REFUND:
-            path = _path(submission.charge_uri or "", "debits")
+            path = to_path(submission.charge_uri or "", "debits")
         else:
-            path = _path(submission.funding_instrument_uri or "", *INSTRUMENTS)
+            path = to_path(submission.funding_instrument_uri or "", *INSTRUMENTS)
     except InvalidURIFormat as error:
         # Nothing was sent, and nothing ever can be: the URI will not change.
         raise Refused(str(error), code="invalid-uri", hard=True) from error
@@ -395,87 +323,16 @@ def _statement(submission: Submission, path: str) -> str:
     return _NOT_ON_STATEMENTS.sub("", submission.appears_on_statement_as or "")[:most].strip()
 
 
-def _meta(values: Mapping[str, str]) -> dict[str, str]:
-    return {name: value[:META_LENGTH] for name, value in values.items()}
 
 
-def _make_customer(call: _Call, customer_guid: str) -> str:
-    return _path_of(call.post("/customers", {"meta": _meta({CUSTOMER_GUID: customer_guid})}), "customers")
-
-
-# --- URIs ---
-
-_PREFIXES = {
-    "customers": ("CU", "AC"),
-    "cards": ("CC",),
-    "bank_accounts": ("BA",),
-    "debits": ("WD",),
-    "credits": ("CR",),
-    "refunds": ("RF",),
-}
-# Revision 1.0 put a marketplace before it, and a customer, who was an account then. Both revisions answer to 1.1.
-_URI = re.compile(
-    r"(/v1)?(/marketplaces/(TEST-)?MP[0-9A-Za-z]{1,32})?(/(customers|accounts)/(CU|AC)[0-9A-Za-z]{1,32})?"
-    r"/(?P<kind>[a-z_]{1,32})/(?P<id>[A-Z]{2}[0-9A-Za-z]{16,32})\Z"
-)
-_BARE_ID = re.compile(r"[A-Z]{2}[0-9A-Za-z]{16,32}\Z")
-_GUID = re.compile(r"[0-9A-Za-z]{1,64}\Z")
-_EVENT_ID = re.compile(r"EV[0-9A-Za-z]{16,40}\Z")
-
-
-def _path(uri: str, *kinds: str) -> str:
-    """The path of revision 1.1 for a URI in either spelling; InvalidURIFormat unless it is of one of the kinds."""
-    match = _URI.match(uri)
-    if match is not None:
-        kind = "customers" if match["kind"] == "accounts" else match["kind"]
-        if kind in kinds and match["id"].startswith(_PREFIXES[kind]):
-            return f"/{kind}/{match['id']}"
-    if _BARE_ID.match(uri):
-        raise InvalidURIFormat(f"{uri} is an id; Billy takes the whole URI, as Balanced tells it: /{kinds[0]}/{uri}")
-    examples = " or ".join(f"/{kind}/{_PREFIXES[kind][0]}…" for kind in kinds)
-    raise InvalidURIFormat(f"{uri!r} is not a URI of Balanced such as {examples}")
+def _make_customer(call: Call, customer_guid: str) -> str:
+    return path_of(call.post("/customers", {"meta": meta_values({CUSTOMER_GUID: customer_guid})}), "customers")
 
 
 # --- what is answered ---
 
-
-def _json(body: bytes) -> dict[str, Any] | None:
-    try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return told if isinstance(told, dict) else None
-
-
-def _refusal(told: Mapping[str, Any] | None, status: int) -> Refused | None:
-    errors = (told or {}).get("errors")
-    error = errors[0] if isinstance(errors, list) and errors else None
-    if not isinstance(error, dict) or not (code := _text(error.get("category_code"), 64)):
-        return None  # not the service's own words: a proxy's perhaps
-    return Refused(_text(error.get("description"), 500) or code, code=code, number=status, hard=is_hard(code))
-
-
-def _items(envelope: Mapping[str, Any], kind: str) -> list[Resource]:
-    items = envelope.get(kind, [])  # until 2014 an empty page did not name its kind
-    if not isinstance(items, list) or not all(isinstance(each, dict) for each in items):
-        raise _Lost(f"Balanced's answer holds no list of {kind}")
-    return items
-
-
-def _only(envelope: Mapping[str, Any], kind: str) -> Resource:
-    items = _items(envelope, kind)
-    if len(items) != 1:
-        raise _Lost(f"Balanced's answer holds {len(items)} {kind} instead of one")
-    return items[0]
-
-
-def _path_of(resource: Resource, kind: str) -> str:
-    """Where the service says that its record is."""
-    try:
-        return _path(str(resource.get("href")), kind)
-    except InvalidURIFormat as error:
-        raise _Lost("Balanced's answer does not say where its record is") from error
-
+_GUID = re.compile(r"[0-9A-Za-z]{1,64}\Z")
+_EVENT_ID = re.compile(r"EV[0-9A-Za-z]{16,40}\Z")
 
 _STATUSES = {
     "pending": ReceiptStatus.PENDING,
@@ -488,12 +345,12 @@ _STATUSES = {
 
 
 def _receipt(resource: Resource, kind: str) -> Receipt:
-    uri = _path_of(resource, kind)
+    uri = path_of(resource, kind)
     status = _STATUSES.get(str(resource.get("status")), ReceiptStatus.PENDING)
     if status is not ReceiptStatus.FAILED:
         return Receipt(uri, status)
-    message = _text(resource.get("failure_reason"), 500) or "The record failed, and Balanced does not say why"
-    return Receipt(uri, status, message, _text(resource.get("failure_reason_code"), 64) or "failed")
+    message = text_of(resource.get("failure_reason"), 500) or "The record failed, and Balanced does not say why"
+    return Receipt(uri, status, message, text_of(resource.get("failure_reason_code"), 64) or "failed")
 
 
 def _was_refused(resource: Resource, submission: Submission) -> bool:
@@ -505,44 +362,13 @@ def _was_refused(resource: Resource, submission: Submission) -> bool:
 def _amount(resource: Resource) -> int:
     amount = resource.get("amount")
     if not isinstance(amount, int):
-        raise _Lost("Balanced's record has no amount")
+        raise Lost("Balanced's record has no amount")
     return amount
-
-
-def _age(resource: Resource) -> tuple[str, str]:
-    return str(resource.get("created_at")), str(resource.get("id"))
-
-
-def _links(resource: Resource) -> Mapping[str, Any]:
-    links = resource.get("links")
-    return links if isinstance(links, dict) else {}
-
-
-def _meta_of(resource: Resource) -> dict[str, str]:
-    meta = resource.get("meta")
-    return {name: value for name, value in meta.items() if isinstance(value, str)} if isinstance(meta, dict) else {}
-
-
-def _text(value: object, most: int) -> str:
-    # Control characters, NUL among them, are not for the database, nor for logs.
-    return "".join(c if c.isprintable() else " " for c in value)[:most] if isinstance(value, str) else ""
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After", "").strip()
-    try:
-        if value.isascii() and value.isdigit():
-            seconds = float(value)
-        else:
-            seconds = (parsedate_to_datetime(value) - clock.utc_now()).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_PAUSE)
 
 
 def _event_id(body: bytes) -> str:
     """The id of a callback's event, in the envelope of revision 1.1 or flat as in 1.0."""
-    told = _json(body) or {}
+    told = json_of(body) or {}
     if isinstance(events := told.get("events"), list):
         told = events[0] if len(events) == 1 and isinstance(events[0], dict) else {}
     event_id = told.get("id")
@@ -558,21 +384,21 @@ def _path_of_entity(event: Resource) -> str | None:
     kind = next((name for name in entity if name != "links"), "")
     if kind not in (*MOVEMENTS, "reversals"):
         return None
-    snapshot = _only(entity, kind)
-    if TRANSACTION_GUID not in _meta_of(snapshot):
+    snapshot = only(entity, kind)
+    if TRANSACTION_GUID not in meta_of(snapshot):
         return None
     if kind == "reversals":
         # Money that a credit had sent came back: news about the credit.
-        credit = _links(snapshot).get("credit")
-        return None if credit is None else _path_of({"href": f"/credits/{credit}"}, "credits")
-    return _path_of(snapshot, kind)
+        credit = links_of(snapshot).get("credit")
+        return None if credit is None else path_of({"href": f"/credits/{credit}"}, "credits")
+    return path_of(snapshot, kind)
 
 
 def _instant(value: object) -> datetime:
     try:
         instant = datetime.fromisoformat(str(value))
     except ValueError:
-        raise _Lost("Balanced's event does not say when it occurred") from None
+        raise Lost("Balanced's event does not say when it occurred") from None
     if instant.tzinfo is None:
-        raise _Lost("Balanced's event does not say when it occurred")
+        raise Lost("Balanced's event does not say when it occurred")
     return instant

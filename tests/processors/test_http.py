@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,9 +105,18 @@ def test_nothing_is_sent_after_the_deadline() -> None:
 
 def test_a_request_that_could_not_be_written_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reset that comes in between the look whether the connection still stands, and the write."""
-    with Wire.open(OK) as wire, client(wire.url) as to:
+    was_read = threading.Event()
+
+    def answer_and_reset(connection: socket.socket, over: threading.Event) -> bool:
+        OK(connection, over)
+        was_read.wait(10)
+        return reset(connection, over)
+
+    with Wire.open(answer_and_reset) as wire, client(wire.url) as to:
         ask(to)
-        wire.hang_up(rudely=True)
+        was_read.set()
+        while wire.open_connections:
+            time.sleep(0.001)
         monkeypatch.setattr(http._Connection, "is_connected", True)
         with pytest.raises(NotSent):
             ask(to)

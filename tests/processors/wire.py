@@ -77,15 +77,18 @@ class Wire:
         """The same, as a URL."""
         return f"http://127.0.0.1:{self.port}"
 
-    def hang_up(self, *, rudely: bool = False) -> None:
+    @property
+    def open_connections(self) -> int:
+        """Those that this side has not closed."""
+        with self._lock:
+            return len(self._open)
+
+    def hang_up(self) -> None:
         """Close every connection, and be sure that the other side's system knows."""
         with self._lock:
             connections, self._open = self._open, []
         for connection in connections:
-            if rudely:
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            else:
-                connection.shutdown(socket.SHUT_RDWR)
+            connection.shutdown(socket.SHUT_RDWR)
             connection.close()
 
     def _accept(self) -> None:

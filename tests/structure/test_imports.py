@@ -28,7 +28,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.processors.base": ("billy.errors",),
     "billy.processors.balanced": (
         "billy.processors.balanced_codes",
+        "billy.processors.balanced_wire",
         "billy.processors.base",
+        "billy.processors.http",
+        "billy.errors",
+    ),
+    "billy.processors.balanced_wire": (
+        "billy.processors.balanced_codes",
         "billy.processors.http",
         "billy.errors",
         "billy.clock",
