@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
 SECONDS ?= 300
+PROCESSOR ?= sandbox
 
 # The first Python that is new enough and can make virtual environments; `make PYTHON=…` decides otherwise.
 CANDIDATES := python3 python3.13 python3.12 python3.11 python
@@ -20,11 +21,15 @@ help:  ## print this
 	@echo "make TARGET, where TARGET is one of"
 	@sed -nE 's/^([a-z]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
 
-run: $(VENV)/.installed  ## serve the API and the scheduler on 127.0.0.1:6543 (SQLite, sandbox)
-	$(BIN)/billy serve development.ini
+run: $(VENV)/.installed  ## serve the API and the scheduler on 127.0.0.1:6543 (SQLite; PROCESSOR=sandbox or balanced)
+	$(RUN_$(PROCESSOR))
 
-demo: $(VENV)/.installed  ## play the API's story against a real server and check every answer
-	$(BIN)/billy demo
+RUN_sandbox = $(BIN)/billy serve development.ini
+# The simulator of Balanced remembers nothing, and a database that does would not fit.
+RUN_balanced = rm -f balanced.sqlite balanced.sqlite-*; $(BIN)/billy serve balanced.ini --simulator
+
+demo: $(VENV)/.installed  ## play a story against a real server and check every answer (PROCESSOR=sandbox or balanced)
+	$(BIN)/billy demo --processor $(PROCESSOR)
 
 check: lint types test  ## all that CI runs: lint, types and test
 

@@ -30,13 +30,13 @@ class Yes:
     def __call__(self, processor_key: str) -> Yes:
         return self
 
-    def create_customer(self, customer_guid: str) -> str:
+    def create_customer(self, customer_guid: str, *, is_first_try: bool = False) -> str:
         return f"/customers/{customer_guid}"
 
     def validate_customer(self, uri: str) -> None:
         pass
 
-    def validate_funding_instrument(self, uri: str, purpose: SubmissionType) -> None:
+    def validate_funding_instrument(self, uri: str, purpose: SubmissionType, customer_uri: str) -> None:
         pass
 
     def register_callback(self, url: str) -> None:

@@ -9,8 +9,10 @@ api             HTTP: what is accepted, what is answered, what goes wrong
 submission      claim, commit, call, record: where the database and a processor meet
 books           the invoices that something is recorded on, locked and written together
 recording       what an answer or an event of a processor means for the records
-billing_run     one run of the scheduler: file what is due, submit what is open
+reconciliation  asking the processor about what it has not told
+billing_run     one run of the scheduler: file what is due, submit what is open, reconcile
 scripts         the commands
+testing         a simulator of a processor's service, for the tests of whoever needs one
 db, schema      engine, sessions, commits; migrations
 statements      the statements that a run lives from, and that the two databases do differently
 verification    whether the books hold, asked in SQL

@@ -1,4 +1,4 @@
-"""One scheduler run: file what is due, submit what is open.
+"""One scheduler run: file what is due, submit what is open, ask about what the processor has not told.
 
 Any number of runs may go on at once, on any number of hosts: each takes rows that no other holds
 (``billy.statements``), in batches, so a run's memory does not grow with what is due. One bad row
@@ -31,6 +31,7 @@ from billy.models import BillingRun, Company, Transaction
 from billy.models.base import lock
 from billy.models.subscription import DueSubscription, Filed, file_missed
 from billy.models.transaction import OPEN
+from billy.reconciliation import Difference, reconcile
 from billy.recording import Claim, Outcome, Result
 from billy.settings import Settings
 from billy.statements import database_now, due_subscriptions, insert_filed
@@ -76,6 +77,12 @@ class Summary:
     canceled: int = 0
     parked: int = 0
     """Companies whose processor key was refused."""
+    asked: int = 0
+    """Transactions that have been pending for long, and that the processor was asked about."""
+    repaired: int = 0
+    """Those of which it told something new."""
+    differing: int = 0
+    """What its books and ours disagree about, for a person to look into."""
     in_doubt: int = 0
     """Transactions whose outcome has been unknown for longer than ``billy.transaction.doubt_alert``."""
     errors: int = 0
@@ -88,7 +95,7 @@ class Summary:
     @property
     def exit_code(self) -> int:
         """0 if nothing needs a person, else 1."""
-        return 1 if self.errors or self.parked or self.in_doubt else 0
+        return 1 if self.errors or self.parked or self.differing or self.in_doubt else 0
 
 
 Progress = Callable[[Summary], None]
@@ -130,6 +137,7 @@ def run(
             _register_callbacks(session, submitter, now, summary)
             _file(session, settings, now, summary, progress, is_stopping)
             _submit(session, settings, submitter, now, concurrency, summary, progress, is_stopping)
+            _reconcile(session, settings, submitter, now, concurrency, summary, is_stopping)
             _report(session, settings, now, summary)
         finally:
             # Also when the run is cut short: the counts say how far it came.
@@ -243,6 +251,8 @@ def _submit(
     summary: Summary,
     progress: Progress,
     is_stopping: Callable[[], bool],
+    *,
+    only_in_doubt: bool = False,
 ) -> None:
     """Keep ``concurrency`` threads busy with calls while this thread claims and records.
 
@@ -258,7 +268,10 @@ def _submit(
             # ahead, since what was claimed and not recorded has to be looked up should this process die.
             claims_more = not is_exhausted and callers.unrecorded < 2 * (concurrency + settings.batch_size)
             if claims_more and callers.waiting <= concurrency:
-                claims = persist(session, lambda: submitter.claim_due(session, now, settings.batch_size))
+                claims = persist(
+                    session,
+                    lambda: submitter.claim_due(session, now, settings.batch_size, only_in_doubt=only_in_doubt),
+                )
                 is_exhausted = not claims  # committed: the claims are ours, the calls may begin
                 callers.take(claims)
             if not callers.unrecorded:
@@ -376,6 +389,50 @@ def _count_answer(outcome: Outcome, summary: Summary) -> None:
         summary.declined += 1
     elif isinstance(outcome.answer, Exception) and not isinstance(outcome.answer, ProcessorError):
         summary.errors += 1
+
+
+# -- reconciling -------------------------------------------------------------------------------------
+
+
+def reconcile_now(
+    sessions: Sessions,
+    settings: Settings,
+    submitter: Submitter,
+    now: datetime,
+    *,
+    concurrency: int = 8,
+    progress: Progress = lambda summary: None,
+    is_stopping: Callable[[], bool] = lambda: False,
+) -> tuple[Summary, list[Difference]]:
+    """Only ask, and send nothing: look up what is in doubt, and reconcile what is pending."""
+    summary = Summary()
+    with sessions() as session:
+        _submit(session, settings, submitter, now, concurrency, summary, progress, is_stopping, only_in_doubt=True)
+        differences = _reconcile(session, settings, submitter, now, concurrency, summary, is_stopping)
+        _report(session, settings, now, summary)
+    return summary, differences
+
+
+def _reconcile(
+    session: Session,
+    settings: Settings,
+    submitter: Submitter,
+    now: datetime,
+    concurrency: int,
+    summary: Summary,
+    is_stopping: Callable[[], bool],
+) -> list[Difference]:
+    result = reconcile(
+        session,
+        submitter.processors,
+        now,
+        pending_after=settings.reconcile_after,
+        concurrency=concurrency,
+        is_stopping=is_stopping,
+    )
+    summary.asked, summary.repaired, summary.differing = result.asked, result.repaired, len(result.differences)
+    summary.errors += result.errors
+    return result.differences
 
 
 # -- the rest ----------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ from billy.models import (
     TransactionStatus,
     lock,
 )
-from billy.processors.base import Callback, Receipt, Submission
+from billy.processors.base import Callback, Receipt, ReceiptStatus, Submission
 from billy.statements import database_now
 
 log = structlog.get_logger(__name__)
@@ -203,7 +203,7 @@ def _take_no_receipt(
     elif answer is Silence.NOT_FOUND and claim.is_conclusive:
         log.info("doubt_ended", **ids, happened=False)
         transaction.give_back(now, in_doubt=False)
-    elif isinstance(answer, Refused) and not claim.was_in_doubt:
+    elif isinstance(answer, Refused):  # by a look-up too: the processor has the record of its refusal
         log.info("charge_declined", **ids, code=answer.code, hard=answer.hard)
         _add_failure(session, transaction, now, code=answer.code, message=str(answer), number=answer.number)
         transaction.decline(policy, now, hard=answer.hard)
@@ -314,7 +314,7 @@ def _count_silence(session: Session, transaction: Transaction, now: datetime, *,
 def apply_callback(session: Session, company_guid: str, callback: Callback, now: datetime) -> bool:
     """Record one event of the processor; False if it is none of ours, or was applied before.
 
-    The caller commits. An event that finds its transaction still open closes it.
+    The caller commits. An event that finds its transaction still open closes it, unless it tells of a refusal.
     """
     transaction = session.get(Transaction, (company_guid, callback.transaction_guid))
     if transaction is None:
@@ -336,20 +336,49 @@ def apply_callback(session: Session, company_guid: str, callback: Callback, now:
     )
     if seen is not None:
         return False
+    receipt = callback.receipt
+    is_known = any(each.processor_uri == receipt.processor_uri for each in invoice.transactions)
+    if receipt.status is ReceiptStatus.FAILED and not is_known:
+        # What a refusal left at the processor. No money moved, and whoever submitted it is told by the answer, or by
+        # the look-up: only there is it known whether another try is due.
+        return False
     session.add(
         TransactionEvent(
             company_guid=company_guid,
             guid=new_guid("TE", now),
             transaction_guid=transaction.guid,
             processor_id=callback.event_id,
-            status=TransactionStatus(callback.receipt.status.value),
+            status=TransactionStatus(receipt.status.value),
             occurred_at=callback.occurred_at,
             created_at=now,
         )
     )
-    _take_receipt(books, invoice, transaction, callback.receipt, now, attempt=None)
-    _follow(books, invoice, now)
+    _apply(books, invoice, transaction, receipt, now)
     return True
+
+
+def apply_record(session: Session, company_guid: str, transaction_guid: str, receipt: Receipt, now: datetime) -> bool:
+    """Record how a pending transaction ended, or a second record of it; False if the books have it already.
+
+    What is not pending any more was told of meanwhile, by somebody who heard it later than the caller did. The
+    caller commits.
+    """
+    transaction = session.get_one(Transaction, (company_guid, transaction_guid))
+    books = Books(session, [(company_guid, transaction.invoice_guid)])
+    [invoice] = books.invoices.values()
+    if receipt.processor_uri == transaction.processor_uri:
+        is_news = transaction.status is TransactionStatus.PENDING and receipt.status is not ReceiptStatus.PENDING
+    else:
+        is_news = all(each.processor_uri != receipt.processor_uri for each in invoice.transactions)
+    if is_news:
+        _apply(books, invoice, transaction, receipt, now)
+    return is_news
+
+
+def _apply(books: Books, invoice: Invoice, transaction: Transaction, receipt: Receipt, now: datetime) -> None:
+    """A fact that no claim asked for."""
+    _take_receipt(books, invoice, transaction, receipt, now, attempt=None)
+    _follow(books, invoice, now)
 
 
 def resolve(

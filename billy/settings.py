@@ -165,6 +165,11 @@ class Settings(BaseModel):
     doubt_alert: Duration = option(
         "billy.transaction.doubt_alert", timedelta(hours=24), "What is in doubt for longer is reported by every run."
     )
+    reconcile_after: Duration = option(
+        "billy.reconcile.pending_after",
+        timedelta(hours=6),
+        "The processor is asked about what has been pending for longer, in case its callback was lost.",
+    )
     batch_size: int = option("billy.run.batch_size", 100, "Rows that a run claims at a time.", ge=1, le=10_000)
     keep_runs: Duration = option("billy.run.keep", timedelta(days=90), "How long the diary of runs is kept.")
 

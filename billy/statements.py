@@ -45,13 +45,18 @@ from billy.models import (
     Invoice,
     InvoiceStatus,
     Plan,
+    SubmitStatus,
     Subscription,
     Transaction,
+    TransactionStatus,
     TransactionType,
 )
 from billy.models.base import Owned, UtcDateTime
 from billy.models.subscription import DueSubscription, Filed
 from billy.models.transaction import OPEN
+
+LONGEST_SILENCE = timedelta(days=1)
+"""However long a transaction has been pending, the next question about it is put off by no more than this."""
 
 _TRANSACTION = Transaction.__table__.c
 
@@ -73,19 +78,23 @@ def database_now(session: Session) -> datetime:
     return now
 
 
-def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, deadline: timedelta) -> Sequence[Any]:
+def claim_due(
+    session: Session, now: datetime, *, limit: int, lease: timedelta, deadline: timedelta, only_in_doubt: bool = False
+) -> Sequence[Any]:
     """Claim up to ``limit`` open transactions that are due at ``now``; the caller commits, then may act.
 
     A row is (transaction's columns as found *before* the claim, ``customer_uri``, ``charge_uri``,
     ``sealed_processor_key``, ``parked_count``, ``database_now``). The claim itself is the UPDATE: one
     more attempt, in doubt, leased. A charge is claimed only while its invoice is processing, a refund
     only while it is settled; one in doubt always, since its outcome has to be found out.
+    ``only_in_doubt`` leaves all others to somebody else.
     """
     connection, found = session.connection(), {"now": now, "most": limit}
     if _is_postgresql(session):
-        return connection.execute(_claim_at_once(), {**found, "lease": lease, "send_within": lease - deadline}).all()
+        claim = _claim_at_once(only_in_doubt)
+        return connection.execute(claim, {**found, "lease": lease, "send_within": lease - deadline}).all()
     at = clock.utc_now()
-    rows = connection.execute(_due(literal(at, UtcDateTime())), found).all()
+    rows = connection.execute(_due(literal(at, UtcDateTime()), only_in_doubt), found).all()
     claimed = tuple_(_TRANSACTION.company_guid, _TRANSACTION.guid).in_([(row.company_guid, row.guid) for row in rows])
     leased = (literal(until, UtcDateTime()) for until in (at + lease, at + lease - deadline))
     connection.execute(_claim(*leased).where(claimed))
@@ -93,9 +102,9 @@ def claim_due(session: Session, now: datetime, *, limit: int, lease: timedelta, 
 
 
 @cache
-def _claim_at_once() -> Executable:
+def _claim_at_once(only_in_doubt: bool) -> Executable:
     # One statement, and built once: a run claims all day.
-    due = _due(func.clock_timestamp(type_=UtcDateTime())).cte("due").prefix_with("MATERIALIZED")
+    due = _due(func.clock_timestamp(type_=UtcDateTime()), only_in_doubt).cte("due").prefix_with("MATERIALIZED")
     leased = (due.c.database_now + bindparam(span, type_=Interval) for span in ("lease", "send_within"))
     same = and_(_TRANSACTION.company_guid == due.c.company_guid, _TRANSACTION.guid == due.c.guid)
     return _claim(*leased).where(same).returning(*due.c)
@@ -111,10 +120,10 @@ def _claim(leased_until: ColumnElement[datetime], send_until: ColumnElement[date
     )
 
 
-def _due(at: ColumnElement[datetime]) -> Select[*tuple[Any, ...]]:
+def _due(at: ColumnElement[datetime], only_in_doubt: bool) -> Select[*tuple[Any, ...]]:
     charge = aliased(Transaction)
     is_refund = Transaction.transaction_type == TransactionType.REFUND
-    return (
+    due = (
         select(
             Transaction.company_guid,
             Transaction.guid,
@@ -154,6 +163,72 @@ def _due(at: ColumnElement[datetime]) -> Select[*tuple[Any, ...]]:
         .order_by(Transaction.next_attempt_at)
         .limit(bindparam("most"))
         .with_for_update(of=Transaction, key_share=True, skip_locked=True)
+    )
+    return due.where(Transaction.in_doubt) if only_in_doubt else due
+
+
+def claim_pending(session: Session, now: datetime, *, limit: int, pending_after: timedelta) -> Sequence[Any]:
+    """Take up to ``limit`` transactions of whose end the processor has not told for ``pending_after``.
+
+    The longest silent first. Asking changes nothing, so there is no lease: whoever takes one puts off the
+    next question, by as long as the transaction has been pending, up to ``LONGEST_SILENCE``. A row has what
+    its submission is made of, ``processor_uri`` and ``sealed_processor_key``.
+    """
+    charge = aliased(Transaction)
+    statement = (
+        select(
+            Transaction.company_guid,
+            Transaction.guid,
+            Transaction.invoice_guid,
+            Transaction.transaction_type,
+            Transaction.amount,
+            Transaction.funding_instrument_uri,
+            Transaction.appears_on_statement_as,
+            Transaction.submission_key,
+            Transaction.processor_uri,
+            Transaction.updated_at,
+            Customer.processor_uri.label("customer_uri"),
+            charge.processor_uri.label("charge_uri"),
+            Company.sealed_processor_key,
+        )
+        .join(Customer, _same(Customer, Transaction.company_guid, Transaction.customer_guid))
+        .join(Company, Company.guid == Transaction.company_guid)
+        .outerjoin(charge, _same(charge, Transaction.company_guid, Transaction.refund_of_guid))
+        .where(
+            # Literal values, as above.
+            Transaction.submit_status == bindparam("done", SubmitStatus.DONE, literal_execute=True),
+            Transaction.status == bindparam("pending", TransactionStatus.PENDING, literal_execute=True),
+            Transaction.next_attempt_at <= now - pending_after,
+            or_(Company.parked_until.is_(None), Company.parked_until <= now),
+        )
+        .order_by(Transaction.next_attempt_at)
+        .limit(limit)
+        .with_for_update(of=Transaction, key_share=True, skip_locked=True)
+    )
+    rows = session.execute(statement).all()
+    taken = [
+        {
+            "company_guid": row.company_guid,
+            "guid": row.guid,
+            "next_attempt_at": now + min(max(now - row.updated_at, timedelta(0)), LONGEST_SILENCE),
+        }
+        for row in rows
+    ]
+    update_many(session, Transaction, taken)
+    return rows
+
+
+def put_off(session: Session, company_guid: str, guid: str, *, until: datetime, pending_after: timedelta) -> None:
+    """Let ``claim_pending`` take a transaction from ``until`` on, if it is pending still."""
+    session.execute(
+        update(Transaction)
+        .where(
+            Transaction.company_guid == company_guid,
+            Transaction.guid == guid,
+            Transaction.status == TransactionStatus.PENDING,
+        )
+        .values(next_attempt_at=until - pending_after),
+        execution_options={"synchronize_session": False},
     )
 
 

@@ -31,7 +31,7 @@ from sqlalchemy.orm import Session
 from billy import clock
 from billy.books import Books, PlainBooks
 from billy.db import open_transactions, persist
-from billy.errors import OutcomeUnknown, ProcessorError, Unavailable
+from billy.errors import InvalidRequest, OutcomeUnknown, ProcessorError, Refused, Unavailable
 from billy.models import Company, Customer, Transaction
 from billy.processors.base import Processor, ProcessorFactory, Submission, SubmissionType
 from billy.recording import Claim, Outcome, Result, Silence, record
@@ -40,6 +40,9 @@ from billy.settings import Settings
 from billy.statements import claim_due, database_now
 
 log = structlog.get_logger(__name__)
+
+INVALID_INSTRUMENT = "invalid_funding_instrument"
+"""The code of a charge that cannot be sent, since the processor does not let the customer use the instrument."""
 
 
 class Processors:
@@ -70,10 +73,10 @@ class _Guarded:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._adapter, name)
 
-        def call(*args: Any) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
             # A transaction held during a call holds its locks for as long as the processor likes (D45).
             assert not open_transactions(), f"{name}() of a processor was called inside a database transaction"
-            return method(*args)
+            return method(*args, **options)
 
         return call
 
@@ -92,10 +95,17 @@ class Submitter:
 
     # -- claim ---------------------------------------------------------------------------------------
 
-    def claim_due(self, session: Session, now: datetime, limit: int) -> list[Claim]:
+    def claim_due(self, session: Session, now: datetime, limit: int, *, only_in_doubt: bool = False) -> list[Claim]:
         """Claim what is due. The claims count from the caller's commit on, not before."""
         began = time.monotonic()
-        rows = claim_due(session, now, limit=limit, lease=self._settings.lease, deadline=self._settings.call_deadline)
+        rows = claim_due(
+            session,
+            now,
+            limit=limit,
+            lease=self._settings.lease,
+            deadline=self._settings.call_deadline,
+            only_in_doubt=only_in_doubt,
+        )
         return [self._claim(row, began) for row in rows]
 
     def _claim(self, row: Any, began: float) -> Claim:
@@ -112,7 +122,7 @@ class Submitter:
             send_before=began + (settings.lease - settings.call_deadline).total_seconds(),
             sealed_processor_key=row.sealed_processor_key,
             parked_count=row.parked_count,
-            submission=_submission(row, customer_uri=row.customer_uri, charge_uri=row.charge_uri),
+            submission=submission_of(row, customer_uri=row.customer_uri, charge_uri=row.charge_uri),
         )
 
     def _claim_new(self, session: Session, transaction: Transaction, *, send_before: float, now: datetime) -> Claim:
@@ -137,7 +147,7 @@ class Submitter:
             send_before=send_before,
             sealed_processor_key=company.sealed_processor_key,
             parked_count=company.parked_count,
-            submission=_submission(transaction, customer_uri=customer.processor_uri, charge_uri=charge_uri),
+            submission=submission_of(transaction, customer_uri=customer.processor_uri, charge_uri=charge_uri),
         )
 
     # -- call ----------------------------------------------------------------------------------------
@@ -149,8 +159,8 @@ class Submitter:
             processor = self.processors.with_key(claim.sealed_processor_key)
             submission = claim.submission
             if submission.customer_uri is None and submission.type is not SubmissionType.REFUND:
-                customer_uri = self._customer_of(processor, claim)
-                submission = replace(submission, customer_uri=customer_uri)
+                submission = self._with_customer(processor, claim)
+                customer_uri = submission.customer_uri
             if claim.was_in_doubt:
                 return Outcome(claim, processor.look_up(submission) or Silence.NOT_FOUND, customer_uri)
             if self._stopping.is_set() or time.monotonic() >= claim.send_before:
@@ -163,12 +173,24 @@ class Submitter:
             return Outcome(claim, error, customer_uri)
 
     @staticmethod
-    def _customer_of(processor: Processor, claim: Claim) -> str:
+    def _with_customer(processor: Processor, claim: Claim) -> Submission:
+        """The submission of a customer whom the processor could not be asked for when he was created."""
+        submission = claim.submission
         try:
-            return processor.create_customer(claim.customer_guid)
+            customer_uri = processor.create_customer(claim.customer_guid)
+            if not claim.was_in_doubt:
+                purpose, instrument = submission.type, submission.funding_instrument_uri or ""
+                processor.validate_funding_instrument(instrument, purpose, customer_uri)
         except OutcomeUnknown as error:
             # No money is in question: asked again with the same guid, the processor has the same record.
             raise Unavailable(str(error)) from error
+        except Refused as error:
+            if claim.was_in_doubt:
+                raise Unavailable(str(error)) from error  # of the customer, not of the submission
+            raise
+        except InvalidRequest as error:
+            raise Refused(str(error), code=INVALID_INSTRUMENT, hard=True) from error
+        return replace(submission, customer_uri=customer_uri)
 
     # -- record --------------------------------------------------------------------------------------
 
@@ -198,7 +220,7 @@ class Submitter:
         persist(session, lambda: self.record(session, outcomes, clock.utc_now(), Books))
 
 
-def _submission(source: Any, *, customer_uri: str | None, charge_uri: str | None) -> Submission:
+def submission_of(source: Any, *, customer_uri: str | None, charge_uri: str | None) -> Submission:
     """From a transaction, or a row with its columns: to the letter what every retry of it says."""
     return Submission(
         type=SubmissionType(source.transaction_type.value),

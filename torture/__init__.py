@@ -3,11 +3,11 @@
 Every case gets a world of its own (a database, a processor's ledger in a file, an ini), real processes do
 the work in it, something terrible happens to them, and after the lease another run goes over what is left.
 Then the books are compared with the ledger. The sandbox's idempotency is off: a ledger that forgives would
-hide what we look for. ``python -m torture --seconds 300 --seed 1`` (``make torture``) does it all.
+hide what we look for; Balanced has none. ``python -m torture --seconds 300 --seed 1`` (``make torture``) does it all.
 
 ==================  =====================================================================================
 crash_points        SIGKILL before and after every commit and every call of a processor
-bad_network         a processor behind real sockets, and everything that can happen between
+bad_network         Balanced behind real sockets, and everything that can happen between
 bad_database        restarts, cut connections, locks, full disks, deadlocks
 bad_times           suspended processes, slow calls, wrong clocks, restored back-ups
 races               the API from several threads against runs in four processes
@@ -19,7 +19,6 @@ world, scenes       the database, ledger and ini of a case, and what is in them 
 processes, acts     processes, and what is done in one
 stage               a world with its processes, as a case handles it
 audit               the books against the ledger
-processor           the processor behind real sockets, and the adapter that speaks to it
 ==================  =====================================================================================
 
 The product has no hook for any of this: ``watch`` finds the commits and calls by itself, and names them, so

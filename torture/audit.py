@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,9 +14,33 @@ from billy import clock
 from billy.models import Customer, Invoice, InvoiceStatus, Subscription, Transaction
 from billy.models.transaction import OPEN
 from billy.processors.base import ReceiptStatus, SubmissionType
-from billy.processors.sandbox_ledger import Record
 from billy.verification import violations
 from torture.world import World
+
+
+class Record(Protocol):
+    """What the processor's ledger says of a movement of money."""
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+
+    @property
+    def transaction_guid(self) -> str:
+        """Whose it is."""
+
+    @property
+    def type(self) -> str:
+        """Debit, credit or refund."""
+
+    @property
+    def status(self) -> str:
+        """Where it stands."""
+
+    @property
+    def amount(self) -> int:
+        """Cents."""
+
 
 _IS_OPEN = Transaction.submit_status.in_(OPEN)
 
@@ -43,15 +68,19 @@ class Verdict:
         return "\n".join(f"{kind}: {line}" for kind, lines in wrong.items() for line in lines)
 
 
-def audit(world: World, *, may_fail: bool = False) -> Verdict:
-    """Compare a world's. ``may_fail``: some cards were declined for good, so invoices may have failed."""
-    with world.sandbox() as sandbox:
-        records = sandbox.records()
+def audit(world: World, records: Sequence[Record] | None = None, *, may_fail: bool = False) -> Verdict:
+    """Compare a world's; ``records`` are the processor's, if it is not the sandbox.
+
+    ``may_fail``: some cards were declined for good, so invoices may have failed.
+    """
+    if records is None:
+        with world.sandbox() as sandbox:
+            records = sandbox.records()
     with world.sessions() as sessions, sessions() as session:
         return compare(records, session, may_fail=may_fail)
 
 
-def compare(records: list[Record], session: Session, *, may_fail: bool) -> Verdict:
+def compare(records: Sequence[Record], session: Session, *, may_fail: bool) -> Verdict:
     """The same for any ledger and any books."""
     transactions = list(session.scalars(select(Transaction)))
     return Verdict(
@@ -71,7 +100,7 @@ def took_money(record: Record) -> bool:
     return record.type is not SubmissionType.REFUND and record.status is not ReceiptStatus.FAILED
 
 
-def _doubled(records: list[Record], transactions: list[Transaction]) -> Iterator[str]:
+def _doubled(records: Sequence[Record], transactions: list[Transaction]) -> Iterator[str]:
     # By the ledger alone: whether Billy noticed does not matter.
     invoice_of = {transaction.guid: transaction.invoice_guid for transaction in transactions}
     invoices = Counter(invoice_of.get(record.transaction_guid) for record in records if took_money(record))
@@ -84,7 +113,7 @@ def _doubled(records: list[Record], transactions: list[Transaction]) -> Iterator
             yield f"refund {guid} was made {times} times"
 
 
-def _lost_between(records: list[Record], transactions: list[Transaction]) -> Iterator[str]:
+def _lost_between(records: Sequence[Record], transactions: list[Transaction]) -> Iterator[str]:
     booked = {each.processor_uri: each for each in transactions if each.processor_uri is not None}
     for record in records:
         own = booked.pop(record.uri, None)

@@ -21,6 +21,8 @@ from torture.world import World
 
 Scene = Callable[..., None]
 
+PROCESSOR_KEY = "a-processor-key"
+
 
 def empty(world: World) -> None:
     """The schema, and no rows."""
@@ -62,9 +64,10 @@ def shop(world: World) -> None:
     time.sleep(world.settings().lease.total_seconds())
 
 
-def crowd(world: World, number: int, card: str = "ok") -> None:
+def crowd(world: World, number: int, card: str = "ok", processor_key: str = PROCESSOR_KEY) -> None:
     """A number of subscriptions with an invoice due."""
-    api, facts = company(world, TestApp(billy.main({}, **world.options)))
+    api, facts = company(world, TestApp(billy.main({}, **world.options)), processor_key)
+    facts["card"] = f"/cards/{card}"
     for _ in range(number):
         api.post("/v1/subscriptions", subscription(facts["customer"], facts["plan"], card))
     world.tell(facts)
@@ -87,9 +90,9 @@ def paid_with(card: str) -> dict[str, str]:
     return {"funding_instrument_uri": f"/cards/{card}"}
 
 
-def company(world: World, app: TestApp) -> tuple[Client, dict[str, Any]]:
+def company(world: World, app: TestApp, processor_key: str = PROCESSOR_KEY) -> tuple[Client, dict[str, Any]]:
     """A company with a customer and a daily plan: its client, and the facts."""
-    record = Client(app).post("/v1/companies", {"processor_key": "a-processor-key"}).json
+    record = Client(app).post("/v1/companies", {"processor_key": processor_key}).json
     api = Client(app, record["api_key"])
     with world.sessions() as sessions, sessions() as session:
         sealed = session.get_one(Company, record["guid"]).sealed_callback_key

@@ -27,7 +27,7 @@ def order(world: World, seconds: float, seed: float) -> None:
             "customer_guid": facts["customer"],
             "amount": 1000,
             "external_id": number,
-            "funding_instrument_uri": "/cards/ok",
+            "funding_instrument_uri": facts.get("card", "/cards/ok"),
         }
         # 409: it was accepted, and only the answer did not come through.
         insist(partial(api.post, "/v1/invoices", params, **any_status), (200, 409))

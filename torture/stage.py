@@ -11,14 +11,14 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
 from torture.acts import settle
-from torture.audit import Verdict, audit, is_overpaid_and_says_so
+from torture.audit import Record, Verdict, audit, is_overpaid_and_says_so
 from torture.case import Case, Found, Tally
 from torture.postgres import Server
 from torture.processes import Child
@@ -71,13 +71,16 @@ class Stage:
         """Runs until nothing is open."""
         self.do(settle)
 
-    def audit(self, *, may_fail: bool = False, may_double: bool = False) -> Verdict:
+    def audit(
+        self, records: Sequence[Record] | None = None, *, may_fail: bool = False, may_double: bool = False
+    ) -> Verdict:
         """Compare the books with the ledger, count what is wrong, and raise Found if anything is.
 
+        ``records``: the ledger's, if it is not the sandbox's.
         ``may_double``: the one double charge that is documented (a process that is suspended between its
         check and its send, and a processor without idempotency). Even then the books have to show it.
         """
-        verdict = audit(self.world, may_fail=may_fail)
+        verdict = audit(self.world, records, may_fail=may_fail)
         self.tally.charges += verdict.charges
         if may_double and verdict.doubled and is_overpaid_and_says_so(self.world, verdict):
             self.tally.overpaid += len(verdict.doubled)

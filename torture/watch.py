@@ -109,11 +109,11 @@ class Watch:
         DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]  # in a process that is ours to torture
         Settings.make_processor_factory = make_processor_factory  # type: ignore[method-assign, assignment]  # as above
 
-    def call(self, name: str, method: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def call(self, name: str, method: Callable[[], Any]) -> Any:
         """Call a processor's adapter."""
         self._reach(name, When.BEFORE)
         try:
-            return method(*arguments)
+            return method()
         finally:
             self._reach(name, When.AFTER)
 
@@ -147,7 +147,7 @@ class _Watched:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._adapter, name)
-        return lambda *arguments: self._watch.call(name, method, arguments)
+        return lambda *arguments, **options: self._watch.call(name, lambda: method(*arguments, **options))
 
 
 def _committing() -> str:

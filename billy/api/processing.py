@@ -10,26 +10,50 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import structlog
+from sqlalchemy import select
 
 from billy import clock
 from billy.api.request import Request
 from billy.db import outside_database
 from billy.errors import OutcomeUnknown, ProcessorError, Unavailable
-from billy.models import Company, Transaction, lock
+from billy.models import Company, Customer, Transaction, TransactionStatus, TransactionType, lock
 from billy.processors.base import Callback, Processor, SubmissionType
 
 log = structlog.get_logger(__name__)
 
 
-def validate_instrument(request: Request, uri: str | None, purpose: str) -> None:
-    """Raise what the processor has against an instrument that is to be debited or credited."""
-    if uri is not None:
-        with _processor(request, request.identity) as processor:
-            processor.validate_funding_instrument(uri, SubmissionType(purpose))
+def validate_instrument(request: Request, customer: Customer, uri: str | None, purpose: str) -> None:
+    """Raise what the processor has against debiting, or crediting, a customer with an instrument.
+
+    It is the customer's afterwards, so a charge is one call. What the customer has paid with before is not new,
+    and not asked about again.
+    """
+    if uri is None or _has_worked(request, customer, uri, purpose):
+        return
+    customer_uri = customer.processor_uri
+    with _processor(request, request.identity) as processor:
+        if customer_uri is None:  # the processor was away when he was created
+            customer_uri = processor.create_customer(customer.guid)
+        processor.validate_funding_instrument(uri, SubmissionType(purpose), customer_uri)
+    if customer.processor_uri is None and lock(request.db, customer).processor_uri is None:
+        customer.processor_uri = customer_uri
+        customer.updated_at = clock.utc_now()
+        request.db.flush()  # the caller locks him again, which reads him again
+
+
+def _has_worked(request: Request, customer: Customer, uri: str, purpose: str) -> bool:
+    statement = select(Transaction.guid).where(
+        Transaction.company_guid == customer.company_guid,
+        Transaction.customer_guid == customer.guid,
+        Transaction.funding_instrument_uri == uri,
+        Transaction.transaction_type == TransactionType(purpose),
+        Transaction.status == TransactionStatus.SUCCEEDED,
+    )
+    return request.db.scalar(statement.limit(1)) is not None
 
 
 def customer_at_processor(request: Request, guid: str, uri: str | None) -> str | None:
-    """The processor's record of a new customer: the given one, checked, or a new one.
+    """The processor's record of a customer who is new to it: the given one, checked, or a new one.
 
     None while the processor cannot be asked: the first charge makes the record then.
     """
@@ -38,7 +62,7 @@ def customer_at_processor(request: Request, guid: str, uri: str | None) -> str |
             processor.validate_customer(uri)
             return uri
         try:
-            return processor.create_customer(guid)
+            return processor.create_customer(guid, is_first_try=True)
         except (Unavailable, OutcomeUnknown) as error:
             log.warning("customer_creation_postponed", customer=guid, code=error.code)
             return None

@@ -38,6 +38,7 @@ class TransactionType(StrEnum):
 OPEN = (SubmitStatus.STAGED, SubmitStatus.RETRYING)
 
 _OPEN_SQL = "submit_status IN ('staged', 'retrying')"
+_PENDING_SQL = "submit_status = 'done' AND status = 'pending'"
 _ALIVE_SQL = (
     "transaction_type <> 'refund' AND duplicate_of_guid IS NULL"
     f" AND ({_OPEN_SQL} OR (submit_status = 'done' AND status = 'pending'))"
@@ -68,6 +69,12 @@ class Transaction(Owned):
             "next_attempt_at",
             postgresql_where=text(_OPEN_SQL),
             sqlite_where=text(_OPEN_SQL),
+        ),
+        Index(
+            "ix_transaction_pending",
+            "next_attempt_at",
+            postgresql_where=text(_PENDING_SQL),
+            sqlite_where=text(_PENDING_SQL),
         ),
         # Two charges alive on one invoice would take the money twice.
         Index(
@@ -115,7 +122,7 @@ class Transaction(Owned):
     leased_until: Mapped[datetime | None]
     """Database clock: until then the claim is its owner's."""
     next_attempt_at: Mapped[datetime]
-    """Business time: not claimed before."""
+    """Business time: not claimed before. Of one that is pending at the processor: when that was last told."""
     refusal_count: Mapped[int]
     """Soft refusals so far; compared with ``billy.transaction.maximum_retry``."""
 
@@ -152,6 +159,8 @@ class Transaction(Owned):
         self.submit_status = SUBMISSION.after(SubmitEvent.ACCEPTED, self.submit_status)
         self.status = TRANSACTION.after(ProcessorEvent(status.value), self.status)
         self.processor_uri = processor_uri
+        if self.status is TransactionStatus.PENDING:
+            self.next_attempt_at = now
         self._release()
         self.updated_at = now
 

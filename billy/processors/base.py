@@ -13,13 +13,14 @@ refuses *us* (a revoked key)                          raises Misconfigured      
 may have acted (time-out, 5xx, broken answer)         raises OutcomeUnknown         looks up, never sends
 ====================================================  ============================  ====================
 
-Anything else that an adapter raises is a bug of ours and is treated like OutcomeUnknown. Only
-``Unavailable`` may be raised for a connection that failed, and only if nothing was sent.
+Anything else that an adapter raises is a bug of ours and is treated like OutcomeUnknown. For a submission whose
+connection failed, ``Unavailable`` may be raised only if certainly nothing was sent; for a call that moves no money
+it may be raised in any case, since it can be made again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -82,6 +83,15 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A movement of money in the processor's books, as it stands now."""
+
+    receipt: Receipt
+    amount: int
+    """Cents."""
+
+
+@dataclass(frozen=True, slots=True)
 class Callback:
     """What a callback turned out to mean, after asking the processor itself."""
 
@@ -99,14 +109,22 @@ class Processor(Protocol):
     the table above, validations raise InvalidURIFormat, InvalidCustomer or InvalidFundingInstrument.
     """
 
-    def create_customer(self, customer_guid: str) -> str:
-        """The URI of a new customer record; the same one when called again with the same guid."""
+    def create_customer(self, customer_guid: str, *, is_first_try: bool = False) -> str:
+        """The URI of a new customer record; the same one when called again with the same guid.
+
+        ``is_first_try`` promises that it was never called with the guid before, not even in vain: then
+        the processor need not be asked whether it has such a customer already.
+        """
 
     def validate_customer(self, uri: str) -> None:
         """Raise InvalidURIFormat or InvalidCustomer unless ``uri`` is a customer of this key."""
 
-    def validate_funding_instrument(self, uri: str, purpose: SubmissionType) -> None:
-        """Raise InvalidURIFormat or InvalidFundingInstrument unless ``uri`` can be debited, or credited."""
+    def validate_funding_instrument(self, uri: str, purpose: SubmissionType, customer_uri: str) -> None:
+        """Raise InvalidURIFormat or InvalidFundingInstrument unless the customer can be debited, or credited, with it.
+
+        Where the processor ties instruments to customers, ``uri`` is the customer's afterwards, so that a
+        submission need not see to it. Harmless when repeated.
+        """
 
     def submit(self, submission: Submission) -> Receipt:
         """Move the money. Where the processor has idempotency, the submission's key is its key.
@@ -118,8 +136,15 @@ class Processor(Protocol):
     def look_up(self, submission: Submission) -> Receipt | None:
         """The processor's record of a submission that may have been sent, or None. Changes nothing.
 
-        Prefers a record that did not fail. A failed look-up raises Unavailable, Misconfigured or
-        OutcomeUnknown; None means that the processor was asked and has none.
+        Prefers a record that did not fail; the oldest of several. None means that the processor was asked and
+        has none; Refused, that what it has is the record of its refusal. A look-up that failed raises
+        Unavailable, Misconfigured or OutcomeUnknown.
+        """
+
+    def find_records(self, submission: Submission, processor_uri: str | None) -> Sequence[Record]:
+        """Every record of a submission's key, oldest first, and the one at ``processor_uri``. Changes nothing.
+
+        More than ``look_up`` tells: two that did not fail are a double charge. What fails raises as there.
         """
 
     def register_callback(self, url: str) -> None:

@@ -44,7 +44,7 @@ import secrets
 import sqlite3
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -64,8 +64,9 @@ from billy.errors import (
     Refused,
     Unavailable,
 )
-from billy.processors.base import Callback, Receipt, ReceiptStatus, Submission, SubmissionType
-from billy.processors.sandbox_ledger import RECORDS, Ledger, Outcome, Record, Send, select
+from billy.processors import sandbox_ledger
+from billy.processors.base import Callback, Receipt, ReceiptStatus, Record, Submission, SubmissionType
+from billy.processors.sandbox_ledger import RECORDS, Ledger, Outcome, Send, select
 
 
 class SandboxOptions(BaseModel):
@@ -135,12 +136,12 @@ class Sandbox:
         with self._ledger.reading() as db:
             return select(db, Send, "sends", transaction_guid)
 
-    def records(self, transaction_guid: str | None = None) -> list[Record]:
+    def records(self, transaction_guid: str | None = None) -> list[sandbox_ledger.Record]:
         """The processor's books, or what a transaction left in them, oldest first."""
         with self._ledger.reading() as db:
-            return select(db, Record, RECORDS, transaction_guid)
+            return select(db, sandbox_ledger.Record, RECORDS, transaction_guid)
 
-    def charges(self, transaction_guid: str | None = None) -> list[Record]:
+    def charges(self, transaction_guid: str | None = None) -> list[sandbox_ledger.Record]:
         """The debits and credits among the records."""
         return [record for record in self.records(transaction_guid) if record.type is not SubmissionType.REFUND]
 
@@ -187,7 +188,7 @@ class SandboxProcessor:
     def __repr__(self) -> str:
         return f"<SandboxProcessor company={self.company}>"
 
-    def create_customer(self, customer_guid: str) -> str:
+    def create_customer(self, customer_guid: str, *, is_first_try: bool = False) -> str:
         """The URI of the customer's record, made unless it exists."""
         self._call()
         uri = f"/customers/CU{_digest(self.company, customer_guid)}"
@@ -203,12 +204,15 @@ class SandboxProcessor:
             if not self._knows_customer(db, uri):
                 raise InvalidCustomer(f"The processor has no customer {uri}")
 
-    def validate_funding_instrument(self, uri: str, purpose: SubmissionType) -> None:
-        """Accept any URI that the module's table does not call unknown."""
+    def validate_funding_instrument(self, uri: str, purpose: SubmissionType, customer_uri: str) -> None:
+        """Accept any URI that the module's table does not call unknown; it may be many customers'."""
         self._call()
         _check_format(uri, "funding instrument")
         if _is_unusable(_magic(uri), purpose):
             raise InvalidFundingInstrument(f"The processor has no funding instrument {uri} that takes a {purpose}")
+        with self._ledger.reading() as db:
+            if not self._knows_customer(db, customer_uri):
+                raise InvalidFundingInstrument(f"The processor has no customer {customer_uri} to debit or credit")
 
     def register_callback(self, url: str) -> None:
         """Note the URL; nothing is ever sent to it."""
@@ -245,6 +249,17 @@ class SandboxProcessor:
         with self._ledger.reading() as db:
             found = _preferred(self._made(db, submission))
         return None if found is None else _receipt(found[0], found[1])
+
+    def find_records(self, submission: Submission, processor_uri: str | None) -> Sequence[Record]:
+        """The records of the submission's key, and the one at ``processor_uri``."""
+        self._call()
+        with self._ledger.reading() as db:
+            rows = db.execute(
+                "SELECT uri, status, amount FROM records"
+                " WHERE company = ? AND type = ? AND (submission_key = ? OR uri = ?) ORDER BY id",
+                (self.company, submission.type.value, submission.key, processor_uri),
+            ).fetchall()
+        return [Record(_receipt(uri, status), amount) for uri, status, amount in rows]
 
     def submit(self, submission: Submission) -> Receipt:
         """Behave as the instrument says, and enter the send in the ledger."""

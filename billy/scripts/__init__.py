@@ -25,7 +25,9 @@ SUBCOMMANDS = {
     "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
     "resolve": "End the doubt about a transaction by hand.",
     "verify": "Check every invariant of the books and print what breaks one; exit 1 if anything does.",
+    "reconcile": "Ask the processor about what is pending or in doubt; exit 1 if its books and ours differ.",
     "sandbox-settle": "Say how a pending charge ended: only with the sandbox processor.",
+    "balanced-simulator": "Serve a simulator of Balanced Payments, for tests: it moves no money.",
     "generate-secret": "Print a fresh key for billy.secret_keys.",
     "settings": "Print every option of the ini: name, default, meaning.",
 }

@@ -10,6 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -20,9 +21,11 @@ from rich.table import Column, Table
 from billy.errors import BillyError, ConfigurationError
 from billy.processors.base import ReceiptStatus
 from billy.processors.sandbox import Sandbox
+from billy.scripts.balanced_story import BalancedStory
 from billy.scripts.common import ini_argument, read_ini
 from billy.scripts.init_db import initialize
-from billy.scripts.processes import Processes, scheduler_command, server_command
+from billy.scripts.player import Player
+from billy.scripts.processes import Processes, scheduler_command, server_command, start_simulator
 from billy.scripts.story import Story
 from billy.settings import Settings
 
@@ -31,14 +34,23 @@ INI = """\
 use = egg:billy
 sqlalchemy.url = sqlite:///%(here)s/billy.sqlite
 billy.secret_keys = file:%(here)s/.billy-secrets
-billy.processor_factory = billy.processors.sandbox.Sandbox
-billy.sandbox.ledger = %(here)s/sandbox-ledger.sqlite
 billy.transaction.retry_schedule = 1s
 billy.company.display_callback_key = true
+{processor}
 
 [server:main]
 use = egg:waitress#main
 listen = 127.0.0.1:{port}
+"""
+
+SANDBOX = """\
+billy.processor_factory = billy.processors.sandbox.Sandbox
+billy.sandbox.ledger = %(here)s/sandbox-ledger.sqlite
+"""
+
+BALANCED = """\
+billy.processor_factory = billy.processors.balanced.Balanced
+billy.balanced.base_url = {balanced_url}
 """
 
 
@@ -49,15 +61,29 @@ Exit codes:
   2  wrong usage, or a mistake in the settings""")  # fmt: skip
 @ini_argument(required=False)
 @click.option("--url", help="Play against a server that runs with the settings INI, instead of one of our own.")
-def demo(ini: str | None, url: str | None) -> None:
+@click.option(
+    "--processor",
+    type=click.Choice(["sandbox", "balanced"]),
+    default="sandbox",
+    show_default=True,
+    help="Balanced is played by its simulator, which is started too.",
+)
+def demo(ini: str | None, url: str | None, processor: str) -> None:
     """Play the API's story against a real server, and check every answer.
 
     It is the story of the API reference, over HTTP: a company registers and makes plans, a customer subscribes,
     invoices are paid, refused, refunded and canceled, a card is declined twice and a bank account takes its
     time. The scheduler runs as the command process-transactions. Everything happens in a directory that is
     deleted afterwards, unless --url and INI name a server of yours, which must use the sandbox and
-    billy.company.display_callback_key.
+    billy.company.display_callback_key. With Balanced the story is another: it is about what happens at the
+    processor, and about the callback that comes from there.
     """
+    if processor == "balanced":
+        if url is not None or ini is not None:
+            raise click.UsageError("Balanced is played against servers of our own only.")
+        with _balanced_server() as (url, ini, balanced_url):
+            _tell(BalancedStory(url, balanced_url, run_scheduler=partial(_run_scheduler, ini)))
+        return
     if (url is None) != (ini is None):
         raise click.UsageError("--url and INI go together: the scheduler needs the settings of that server.")
     if url is not None and ini is not None:
@@ -71,20 +97,25 @@ def _play(url: str, ini: str, *, owns_server: bool) -> None:
     sandbox = Settings.load(read_ini(ini)).make_processor_factory()
     if not isinstance(sandbox, Sandbox):
         raise ConfigurationError("billy.processor_factory is not the sandbox: the demo would move real money")
-
-    def run_scheduler() -> None:
-        command = [sys.executable, "-W", "ignore", "-m", *scheduler_command(ini)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
-        # 1 says that something needs a person: on a server that others use that need not be our doing.
-        if done.returncode not in ((0,) if owns_server else (0, 1)):
-            raise BillyError(f"process-transactions ended with exit code {done.returncode}:\n{done.stderr}")
-
-    story = Story(
-        url,
-        run_scheduler=run_scheduler,
-        settle=lambda uri: sandbox.settle(uri, ReceiptStatus.SUCCEEDED),
-        times_charged=sandbox.charged,
+    _tell(
+        Story(
+            url,
+            run_scheduler=partial(_run_scheduler, ini, owns_server=owns_server),
+            settle=lambda uri: sandbox.settle(uri, ReceiptStatus.SUCCEEDED),
+            times_charged=sandbox.charged,
+        )
     )
+
+
+def _run_scheduler(ini: str, *, owns_server: bool = True) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", *scheduler_command(ini)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
+    # 1 says that something needs a person: on a server that others use that need not be our doing.
+    if done.returncode not in ((0,) if owns_server else (0, 1)):
+        raise BillyError(f"process-transactions ended with exit code {done.returncode}:\n{done.stderr}")
+
+
+def _tell(story: Story | BalancedStory) -> None:
     console = Console()
     with console.status("The story is being played, which takes some seconds …"):
         story.play(story.tell)
@@ -94,7 +125,7 @@ def _play(url: str, ini: str, *, owns_server: bool) -> None:
     console.print(f"All {len(story.steps)} answers were right.")
 
 
-def _table(story: Story) -> Table:
+def _table(story: Player) -> Table:
     table = Table("", "what happened", Column("request", overflow="fold"), "answer")
     for step in story.steps:
         mark = "[green]✓[/green]" if step.is_right else "[red]✗[/red]"
@@ -105,17 +136,33 @@ def _table(story: Story) -> Table:
 @contextmanager
 def _server() -> Iterator[tuple[str, str]]:
     """A server of our own on a free port, with everything it writes in a directory that goes away with it."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the blocks below are left
+    with Processes() as processes, _started(processes, SANDBOX) as (url, ini):
+        yield url, ini
+
+
+@contextmanager
+def _balanced_server() -> Iterator[tuple[str, str, str]]:
+    """The same with a simulator of Balanced beside it: Billy's URL, its ini, and the simulator's URL."""
+    with Processes() as processes:
+        balanced_url = f"http://127.0.0.1:{_free_port()}"
+        start_simulator(processes, balanced_url)
+        with _started(processes, BALANCED.format(balanced_url=balanced_url)) as (url, ini):
+            yield url, ini, balanced_url
+
+
+@contextmanager
+def _started(processes: Processes, processor: str) -> Iterator[tuple[str, str]]:
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the blocks are left
     last_lines: deque[str] = deque(maxlen=40)
 
     def keep(line: str) -> bool:
         last_lines.append(line)
         return False
 
-    with tempfile.TemporaryDirectory(prefix="billy-demo-") as directory, Processes() as processes:
+    with tempfile.TemporaryDirectory(prefix="billy-demo-") as directory:
         port = _free_port()
         ini = Path(directory, "demo.ini")
-        ini.write_text(INI.format(port=port))
+        ini.write_text(INI.format(port=port, processor=processor))
         initialize(str(ini), tell=last_lines.append)
         processes.start("server", server_command(str(ini)), show=keep)
         try:

@@ -23,6 +23,9 @@ PATIENCE_SECONDS = 30
 
 _TOLD = ("status", "effective_amount", "invoice_count", "canceled", "deleted", "code", "server")
 
+_TOLD_OF_RECORDS = ("status", "appears_on_statement_as", "meta")
+"""Of a record in an envelope, which is how a processor may answer."""
+
 _GUID = re.compile(rf"\b([A-Z]{{2}})[{ALPHABET}]{{{DIGITS}}}\b")
 
 Answer = dict[str, Any]
@@ -176,7 +179,14 @@ def _summary(answer: Answer) -> str:
     if "error_message" in answer:
         texts = [f"{name}: {text}" for name, texts in answer.get("errors", {}).items() for text in texts]
         return "; ".join(texts) or str(answer["error_message"])
-    told = {name: answer[name] for name in _TOLD if answer.get(name) not in (None, False)}
+    envelopes = [value for value in answer.values() if isinstance(value, list) and "links" in answer]
+    if len(envelopes) == 1 and len(envelopes[0]) == 1:
+        return _told(envelopes[0][0], _TOLD_OF_RECORDS)
+    return _told(answer, _TOLD)
+
+
+def _told(answer: Answer, names: tuple[str, ...]) -> str:
+    told = {name: answer[name] for name in names if answer.get(name) not in (None, False, {})}
     return ", ".join(name if value is True else f"{name} {value}" for name, value in told.items())
 
 

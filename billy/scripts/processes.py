@@ -1,4 +1,4 @@
-"""Billy's server and scheduler as processes of our own, for ``serve`` and ``demo``."""
+"""Billy's server and scheduler, and a simulator, as processes of our own, for ``serve`` and ``demo``."""
 
 from __future__ import annotations
 
@@ -97,6 +97,14 @@ def server_command(ini: str) -> list[str]:
 def scheduler_command(ini: str, *options: str) -> list[str]:
     """How to start the scheduler."""
     return ["billy.scripts", "process-transactions", "-c", ini, *options]
+
+
+def start_simulator(processes: Processes, url: str) -> None:
+    """Start a simulator of Balanced at ``url``, and return when it answers."""
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    command = ["billy.scripts", "balanced-simulator", "--host", host, "--port", port, "--retry-delay", "5"]
+    processes.start("simulator", command, show=lambda line: False)
+    processes.wait_for(f"{url}/simulator/ledger")
 
 
 def has_news(line: str) -> bool:

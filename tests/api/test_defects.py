@@ -714,7 +714,7 @@ def test_d36_strange_dates_and_intervals_are_400_and_a_date_alone_is_midnight(co
 
 def test_d36_a_start_that_passes_while_the_request_is_under_way_is_no_500(company, clock, monkeypatch):
     monkeypatch.setattr(
-        SandboxProcessor, "validate_funding_instrument", lambda self, uri, purpose: clock.move(seconds=2)
+        SandboxProcessor, "validate_funding_instrument", lambda self, uri, purpose, customer_uri: clock.move(seconds=2)
     )
     subscription = subscribe(company, started_at=(clock.now + timedelta(seconds=1)).isoformat())
     assert subscription["invoice_count"] == 1
@@ -863,10 +863,10 @@ class Watching:
 
         class Adapter:
             def __getattr__(self, name):
-                def call(*args):
+                def call(*args, **options):
                     watching._before(name)
                     watching.open.setdefault(name, set()).add(open_transactions())
-                    return getattr(adapter, name)(*args)
+                    return getattr(adapter, name)(*args, **options)
 
                 return call
 
@@ -891,6 +891,7 @@ def test_d45_no_database_transaction_is_open_while_the_processor_is_asked(
         unpaid = new_invoice(company, customer=customer, card="/cards/lost-after-charge")
         subscription = subscribe(company, customer=customer)
         company.put(f"/v1/subscriptions/{subscription['guid']}", {"funding_instrument_uri": "/cards/new"})
+        new_invoice(company, customer=customer, card="/bank_accounts/pending")
         end_leases()
         clock.move(months=1)
         assert billing_run.run(sessions, settings, submitter, clock.now).succeeded == 2
@@ -903,6 +904,7 @@ def test_d45_no_database_transaction_is_open_while_the_processor_is_asked(
             "validate_funding_instrument",
             "submit",
             "look_up",
+            "find_records",
             "register_callback",
             "read_callback",
         )
@@ -937,13 +939,13 @@ class Cash:
     def __call__(self, processor_key):
         return self
 
-    def create_customer(self, customer_guid):
+    def create_customer(self, customer_guid, *, is_first_try=False):
         return f"cash:{customer_guid}"
 
     def validate_customer(self, uri):
         pass
 
-    def validate_funding_instrument(self, uri, purpose):
+    def validate_funding_instrument(self, uri, purpose, customer_uri):
         if uri != "coins":
             raise InvalidFundingInstrument("We take coins only")
 

@@ -265,7 +265,7 @@ def test_a_deleted_customer_is_invoiced_no_more(company, good):
 def test_a_customer_who_is_deleted_while_the_processor_is_asked_is_not_charged(company, good, monkeypatch, sandbox):
     from billy.processors.sandbox import SandboxProcessor
 
-    def delete_meanwhile(self, uri, purpose):
+    def delete_meanwhile(self, uri, purpose, customer_uri):
         company.delete(f"/v1/customers/{good['customer_guid']}")
 
     monkeypatch.setattr(SandboxProcessor, "validate_funding_instrument", delete_meanwhile)

@@ -245,7 +245,7 @@ def test_nobody_subscribes_to_a_deleted_plan_or_as_a_deleted_customer(company, g
 def test_what_is_deleted_while_the_processor_is_asked_is_not_subscribed_to(company, good, monkeypatch, noun):
     from billy.processors.sandbox import SandboxProcessor
 
-    def delete_meanwhile(self, uri, purpose):
+    def delete_meanwhile(self, uri, purpose, customer_uri):
         company.delete(f"/v1/{noun}s/{good[f'{noun}_guid']}")
 
     monkeypatch.setattr(SandboxProcessor, "validate_funding_instrument", delete_meanwhile)

@@ -27,6 +27,22 @@ def test_the_story_ends_well(start: Start) -> None:
     assert "api_key" not in demo.output
 
 
+def test_the_story_with_balanced_ends_well(start: Start) -> None:
+    demo = start("billy.scripts", "demo", "--processor", "balanced", COLUMNS="300")
+
+    assert demo.end() == 0, demo.output
+    assert "answers were right." in demo.output
+    assert "✗" not in demo.output
+    for told in ("BAL*FooBar Hosting", "billy.transaction_guid", "POST /simulator/settle", "/cancel", "/refund"):
+        assert told in demo.output
+    assert "ak-test-" not in demo.output
+
+
+def test_balanced_is_never_played_on_somebodys_server(start: Start, development_ini: Any) -> None:
+    given = (development_ini, "--url", "http://127.0.0.1:9")
+    assert start("billy.scripts", "demo", "--processor", "balanced", *given).end() == 2
+
+
 def test_it_plays_against_a_server_that_runs(start: Start, development_ini: Any, port: int) -> None:
     development_ini.write_text(development_ini.read_text().replace("retry_schedule = 5s", "retry_schedule = 1s"))
     start("billy.scripts", "serve", development_ini).wait_for("curl ")

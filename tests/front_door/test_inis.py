@@ -46,6 +46,21 @@ def test_productions_server_waits_longer_than_a_request_may_take() -> None:
     assert float(server["graceful_timeout"]) > needed
 
 
+def test_balanceds_options_are_right_and_only_the_processors_differ_from_developments(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inis = {}
+    for name in ("development", "balanced"):
+        text = (ROOT / f"{name}.ini").read_text()
+        (tmp_path / ".billy-secrets").write_text(new_secret_key())
+        (tmp_path / f"{name}.ini").write_text(text)
+        options = read_ini(str(tmp_path / f"{name}.ini"))
+        Settings.load(options)
+        inis[name] = set(options)
+    differing = {option.rpartition(".")[0] for option in inis["development"] ^ inis["balanced"]}
+    assert differing <= {"billy", "billy.sandbox", "billy.balanced", "billy.company"}
+
+
 def test_the_readme_names_developments_address() -> None:
     assert server_url(str(ROOT / "development.ini")) == "http://127.0.0.1:6543"
 
@@ -82,11 +97,11 @@ def test_production_serves(start: Start, database_url: str, port: int, tmp_path:
 
     guids = {_register(f"http://127.0.0.1:{port}", number) for number in range(12)}
     listed = start("billy.scripts", "list-companies", "--json", ini, **env)
-    assert listed.end() == 0
+    assert listed.end() == 0, listed.output
     assert {json.loads(line)["guid"] for line in listed.lines} == guids
 
     server.process.send_signal(signal.SIGTERM)
-    assert server.end() == 0
+    assert server.end() == 0, server.output
     for line in server.output.splitlines():
         if "request_finished" in line:
             json.loads(line)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
+import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .conftest import Start, Started
+from .conftest import ROOT, Start, Started
 
 
 @pytest.fixture
@@ -54,6 +56,45 @@ def test_if_one_dies_it_stops_the_other_and_fails(serving: Started, killed: str,
     assert serving.end() == 1
     assert f"Error: the {killed} has ended with exit code -9" in serving.output
     assert not both[other].is_running()
+
+
+def test_with_a_simulator_all_three_are_up_and_stop_together(start: Start, tmp_path: Path, port: int) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        balanced_port = probe.getsockname()[1]
+    ini = tmp_path / "balanced.ini"
+    text = (ROOT / "balanced.ini").read_text().replace("127.0.0.1:6543", f"127.0.0.1:{port}")
+    ini.write_text(text.replace("127.0.0.1:6544", f"127.0.0.1:{balanced_port}"))
+    serving = start("billy.scripts", "serve", ini, "--simulator", "--every", "1s")
+    serving.wait_for("processor_key=")
+    key = json.loads(post(f"http://127.0.0.1:{balanced_port}/simulator/marketplaces", b"{}"))["key"]
+    company = json.loads(post(f"http://127.0.0.1:{port}/v1/companies", f"processor_key={key}".encode()))
+    assert company["guid"].startswith("CP")
+
+    serving.process.send_signal(signal.SIGTERM)
+    assert serving.end() == 0
+    assert not listens(port)
+    assert not listens(balanced_port)
+    assert "Traceback" not in serving.output
+
+
+def post(url: str, body: bytes) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=30) as response:
+        answer: bytes = response.read()
+        return answer
+
+
+@pytest.mark.parametrize("change", ["nothing", "base_url = http://127.0.0.1:6544"])
+def test_a_simulator_is_only_started_where_the_ini_expects_it(
+    start: Start, development_ini: Path, tmp_path: Path, change: str
+) -> None:
+    ini = development_ini
+    if change != "nothing":
+        ini = tmp_path / "balanced.ini"
+        ini.write_text((ROOT / "balanced.ini").read_text().replace(change, "base_url = https://example.com"))
+    refused = start("billy.scripts", "serve", ini, "--simulator")
+    assert refused.end() == 2
+    assert "Error: billy." in refused.output
 
 
 def test_it_does_not_share_a_port(start: Start, development_ini: Path, port: int) -> None:

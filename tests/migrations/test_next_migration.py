@@ -19,6 +19,8 @@ from billy.db import engine_at
 from tests.support.dumps import schema_of
 
 CHECKOUT = Path(__file__).parents[2]
+HEAD = schema.head_revision()
+NEXT = f"{int(HEAD) + 1:04}"
 
 
 @pytest.fixture
@@ -39,8 +41,10 @@ def sqlite(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-def write(migrations: Path, upgrade: str, *, number: int = 2) -> None:
+def write(migrations: Path, upgrade: str) -> None:
     """Add a migration after the last one."""
+    schema.head_revision.cache_clear()
+    number = int(schema.head_revision()) + 1
     header = f"""
         import sqlalchemy as sa
         from alembic import op
@@ -91,14 +95,14 @@ def test_a_new_migration_has_the_next_number_its_sentence_and_the_rules(migratio
     schema.upgrade(sqlite)
     done = alembic(migrations.parent, "revision", "-m", "add coupons", BILLY_DATABASE_URL=str(sqlite.url))
     assert done.returncode == 0, done.stderr
-    made = (migrations / "versions" / "0002_add_coupons.py").read_text()
+    made = (migrations / "versions" / f"{NEXT}_add_coupons.py").read_text()
     assert made.startswith('"""Add coupons.\n\nHouse rules')
     assert "No imports from billy" in made
 
     schema.upgrade(sqlite)
     with sqlite.connect() as connection:
-        assert schema.current_revision(connection) == "0002"
-    schema.downgrade(sqlite, "0001")
+        assert schema.current_revision(connection) == NEXT
+    schema.downgrade(sqlite, HEAD)
 
 
 def test_autogenerate_finds_nothing_to_do(migrations: Path, sqlite: Engine) -> None:
@@ -120,7 +124,7 @@ PLAN_WITH_SUBSCRIPTION = """
 
 @pytest.fixture
 def with_rows(migrations: Path, sqlite: Engine) -> Engine:
-    """A database at revision 0001 in which a subscription refers to a plan."""
+    """A database in which a subscription refers to a plan."""
     schema.upgrade(sqlite)
     with sqlite.begin() as connection:
         for statement in PLAN_WITH_SUBSCRIPTION.split(";")[:-1]:
@@ -151,16 +155,16 @@ def test_sqlite_refuses_a_migration_that_breaks_a_reference(migrations: Path, wi
         schema.upgrade(with_rows)
     with with_rows.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM plan")) == 1
-        assert schema.current_revision(connection) == "0001"
+        assert schema.current_revision(connection) == HEAD
     assert schema_of(with_rows) == before
 
 
 def test_an_upgrade_that_fails_half_way_leaves_nothing(migrations: Path, with_rows: Engine) -> None:
     write(migrations, 'op.create_table("coupon", sa.Column("guid", sa.String(64), primary_key=True))')
-    write(migrations, """raise RuntimeError("this one does not work")""", number=3)
+    write(migrations, """raise RuntimeError("this one does not work")""")
     before = schema_of(with_rows)
     with pytest.raises(RuntimeError):
         schema.upgrade(with_rows)
     assert schema_of(with_rows) == before
     with with_rows.connect() as connection:
-        assert schema.current_revision(connection) == "0001"
+        assert schema.current_revision(connection) == HEAD

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from tests.processors.harness import HARNESSES, Harness
 
 
 @pytest.fixture(params=HARNESSES)
-def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Harness:
+def harness(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Harness]:
     """A fresh processor with one adapter."""
-    return HARNESSES[request.param](tmp_path)
+    harness = HARNESSES[request.param](tmp_path)
+    yield harness
+    harness.close()

@@ -1,22 +1,28 @@
 """What the contract suite needs of an adapter's test bed, and the test bed of each adapter.
 
-A new adapter adds a class like ``SandboxHarness`` and a line to ``HARNESSES``; then it has the whole of
+A new adapter adds a class like ``BalancedHarness`` and a line to ``HARNESSES``; then it has the whole of
 ``test_contract.py`` to pass before it needs any test of its own.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+import urllib3
 
 from billy.errors import Unavailable
+from billy.processors.balanced import Balanced, BalancedOptions
 from billy.processors.base import Processor, ReceiptStatus, Submission
 from billy.processors.sandbox import Sandbox, SandboxOptions
+from billy.testing.balanced_simulator import BalancedSimulator
 
 
 class Kind(StrEnum):
@@ -69,7 +75,10 @@ class Harness(Protocol):
     """A URI that could be a customer's, and is not."""
 
     def instrument(self, kind: Kind) -> str | None:
-        """The URI of an instrument that behaves so; None where the processor has no such thing."""
+        """The URI of an instrument of ``company`` that behaves so; None where the processor has no such thing."""
+
+    def their_instrument(self) -> str:
+        """One of ``other`` that succeeds."""
 
     def moved(self, submission: Submission) -> int:
         """How many records of the submission's key the processor has that did not fail."""
@@ -79,6 +88,9 @@ class Harness(Protocol):
 
     def event(self, processor_uri: str, status: ReceiptStatus) -> tuple[bytes, Mapping[str, str]]:
         """Change a record at the processor; the body and headers of the callback that tells it."""
+
+    def event_id(self, body: bytes) -> str:
+        """The id that a callback's body tells."""
 
     def event_about_something_else(self) -> tuple[bytes, Mapping[str, str]]:
         """A true callback to ``company`` that concerns none of our transactions."""
@@ -94,6 +106,9 @@ class Harness(Protocol):
 
     def without_idempotency(self) -> Harness:
         """The same with a processor that charges again for a repeated key."""
+
+    def close(self) -> None:
+        """Stop what was started."""
 
 
 class SandboxHarness:
@@ -134,6 +149,9 @@ class SandboxHarness:
     def instrument(self, kind: Kind) -> str | None:
         return f"/cards/{self._names[kind]}"
 
+    def their_instrument(self) -> str:
+        return "/cards/ok"
+
     def moved(self, submission: Submission) -> int:
         records = self.sandbox.records(submission.transaction_guid)
         return sum(r.submission_key == submission.key and r.status is not ReceiptStatus.FAILED for r in records)
@@ -150,6 +168,9 @@ class SandboxHarness:
 
     def event(self, processor_uri: str, status: ReceiptStatus) -> tuple[bytes, Mapping[str, str]]:
         return self.sandbox.settle(processor_uri, status), {"Content-Type": "application/json"}
+
+    def event_id(self, body: bytes) -> str:
+        return str(json.loads(body)["id"])
 
     def event_about_something_else(self) -> tuple[bytes, Mapping[str, str]]:
         return self.sandbox.announce(self.secret), {"Content-Type": "application/json"}
@@ -177,8 +198,129 @@ class SandboxHarness:
     def without_idempotency(self) -> SandboxHarness:
         return SandboxHarness(self._ledger, idempotent=False)
 
+    def close(self) -> None:
+        """Its ledger ends with it."""
+
+
+class BalancedHarness:
+    """The adapter to Balanced, over sockets, with the simulator behind them."""
+
+    call_deadline = 0.6
+    idempotent = False
+    unknown_customer = "/customers/CUdoesnotexist00000000"
+
+    _behaviors = {
+        Kind.SUCCEEDS: "succeeds",
+        Kind.FAILS: "fails",
+        Kind.DECLINED: "declined",
+        Kind.DECLINED_TWICE: "declined-twice",
+        Kind.STOLEN: "card-not-valid",
+        Kind.SLOW_DOWN: "slow-down",
+        Kind.LOST_BEFORE: "lost-before",
+        Kind.LOST_AFTER: "lost-after",
+        Kind.TOO_SLOW: "slow",
+        Kind.REFUND_PENDING: "refund-pending",
+        Kind.REFUND_LOST: "refund-lost-after",
+    }
+
+    def __init__(self) -> None:
+        self.simulator = BalancedSimulator()
+        self.simulator.start()
+        options = BalancedOptions(base_url=self.simulator.url)
+        self.balanced = Balanced(options, call_deadline=self.call_deadline)
+        self.secret, self.others_secret = self.simulator.new_key(), self.simulator.new_key()
+        self.company: Processor = self.balanced(self.secret)
+        self.other: Processor = self.balanced(self.others_secret)
+        self.revoked: Processor = self.balanced("ak-test-revoked")
+
+    def instrument(self, kind: Kind) -> str | None:
+        if kind is Kind.UNKNOWN:
+            return "/cards/CCdoesnotexist00000000"
+        if kind is Kind.DEBIT_ONLY:
+            return self.card("4111111111111111")
+        if kind is Kind.PENDING:
+            return self.bank_account()
+        if kind not in self._behaviors:
+            return None  # it is away for all instruments, or for none
+        uri = self.card("4342561111111118")  # the one that can be credited
+        self.simulator.behave(uri, self._behaviors[kind])
+        return uri
+
+    def their_instrument(self) -> str:
+        return self.card("4342561111111118", key=self.others_secret)
+
+    def card(self, number: str, *, key: str | None = None) -> str:
+        """The URI of a new card."""
+        card = {"number": number, "expiration_month": 12, "expiration_year": 2039, "cvv": "123", "name": "Ann"}
+        return str(self.ask("POST", "/cards", card, key=key)["cards"][0]["href"])
+
+    def bank_account(self, number: str = "9900000000") -> str:
+        """The URI of a new bank account that was verified; by default one whose debits take days."""
+        account = {"name": "Ann", "account_number": number, "routing_number": "021000021"}
+        uri = str(self.ask("POST", "/bank_accounts", account)["bank_accounts"][0]["href"])
+        verification = self.ask("POST", f"{uri}/verifications", {})["bank_account_verifications"][0]["href"]
+        self.ask("PUT", verification, {"amount_1": 1, "amount_2": 1})
+        return uri
+
+    def ask(self, method: str, path: str, body: object = None, *, key: str | None = None) -> dict[str, Any]:
+        """What a company's own program asks of Balanced; with an empty key, what a browser asks without one."""
+        credentials = base64.b64encode(f"{self.secret if key is None else key}:".encode()).decode()
+        headers = {} if key == "" else {"Authorization": f"Basic {credentials}"}
+        response = urllib3.request(method, self.simulator.url + path, json=body, headers=headers, retries=False)
+        assert response.status in (200, 201), response.data
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    def moved(self, submission: Submission) -> int:
+        keys = [
+            entry.meta.get("billy.submission_key") for entry in self.simulator.ledger() if entry.status != "failed"
+        ]
+        return keys.count(submission.key)
+
+    def kept(self, processor_uri: str) -> Kept:
+        (entry,) = (entry for entry in self.simulator.ledger() if entry.href == processor_uri)
+        # Without one of ours, statements show the marketplace's.
+        statement = entry.appears_on_statement_as if entry.appears_on_statement_as != "BAL*example.com" else None
+        return Kept(
+            amount=entry.amount,
+            key=entry.meta["billy.submission_key"],
+            transaction_guid=entry.meta["billy.transaction_guid"],
+            appears_on_statement_as=statement and statement.removeprefix("BAL*"),
+            description=entry.description or "",
+        )
+
+    def event(self, processor_uri: str, status: ReceiptStatus) -> tuple[bytes, Mapping[str, str]]:
+        event = self.simulator.settle(processor_uri, status)
+        return self.simulator.callback_body(event.id), {"Content-Type": "application/json"}
+
+    def event_id(self, body: bytes) -> str:
+        return str(json.loads(body)["events"][0]["id"])
+
+    def event_about_something_else(self) -> tuple[bytes, Mapping[str, str]]:
+        self.card("4111111111111111")
+        [*_, event] = self.simulator.events(self.secret)
+        assert event["type"].startswith("card.")
+        return self.simulator.callback_body(event["id"]), {"Content-Type": "application/json"}
+
+    def callback_urls(self) -> list[str]:
+        return self.simulator.callback_urls(self.secret)
+
+    def down(self) -> AbstractContextManager[None]:
+        return self.simulator.down()
+
+    def hanging(self) -> AbstractContextManager[None]:
+        return self.simulator.hanging()
+
+    def without_idempotency(self) -> BalancedHarness:
+        return self  # it has none
+
+    def close(self) -> None:
+        self.balanced.http.close()
+        self.simulator.stop()
+
 
 HARNESSES: dict[str, Callable[[Path], Harness]] = {
     "sandbox in memory": lambda directory: SandboxHarness(":memory:"),
     "sandbox in a file": lambda directory: SandboxHarness(str(directory / "ledger.sqlite")),
+    "balanced": lambda directory: BalancedHarness(),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import threading
 import time
@@ -26,7 +25,7 @@ from billy.errors import (
     Refused,
     Unavailable,
 )
-from billy.processors.base import Processor, Receipt, ReceiptStatus, Submission, SubmissionType
+from billy.processors.base import Processor, Receipt, ReceiptStatus, Record, Submission, SubmissionType
 from tests.processors.harness import Harness, Kind
 
 T = TypeVar("T")
@@ -140,7 +139,17 @@ def test_a_refusal_says_why_and_whether_to_ask_again(harness: Harness, kind: Kin
     assert refused.value.code
     assert str(refused.value)
     assert harness.moved(submission) == 0
-    assert harness.company.look_up(submission) is None
+
+
+@pytest.mark.parametrize("kind", [Kind.DECLINED, Kind.STOLEN])
+def test_looking_up_what_was_refused_says_so_or_finds_nothing(harness: Harness, kind: Kind) -> None:
+    submission = a_charge(harness, kind)
+    with pytest.raises(Refused) as refused:
+        harness.company.submit(submission)
+    try:
+        assert harness.company.look_up(submission) is None
+    except Refused as found:  # some processors keep a record of it
+        assert (found.code, found.hard) == (refused.value.code, refused.value.hard)
 
 
 def test_a_try_with_a_new_key_reaches_the_bank_again(harness: Harness) -> None:
@@ -218,10 +227,11 @@ CALLS: dict[str, Call] = {
         submission.customer_uri or ""
     ),
     "validate_funding_instrument": lambda harness, processor, submission: processor.validate_funding_instrument(
-        submission.funding_instrument_uri or "", DEBIT
+        submission.funding_instrument_uri or "", DEBIT, submission.customer_uri or ""
     ),
     "submit": lambda harness, processor, submission: processor.submit(submission),
     "look_up": lambda harness, processor, submission: processor.look_up(submission),
+    "find_records": lambda harness, processor, submission: processor.find_records(submission, None),
     "register_callback": lambda harness, processor, submission: processor.register_callback("https://example.com/cb"),
 }
 
@@ -362,7 +372,11 @@ def test_different_keys_make_different_records(harness: Harness) -> None:
 
 def test_one_key_of_two_companies_makes_two_records(harness: Harness) -> None:
     submission = a_charge(harness)
-    theirs = replace(submission, customer_uri=harness.other.create_customer(guid("CU")))
+    theirs = replace(
+        submission,
+        customer_uri=harness.other.create_customer(guid("CU")),
+        funding_instrument_uri=harness.their_instrument(),
+    )
     receipts = [harness.company.submit(submission), harness.other.submit(theirs)]
     assert receipts[0].processor_uri != receipts[1].processor_uri
 
@@ -400,10 +414,12 @@ def test_an_instrument_that_cannot_be_credited_is_refused_for_good(harness: Harn
 
 
 def test_another_companys_customer_cannot_be_charged(harness: Harness) -> None:
-    submission = a_charge(harness, customer_uri=harness.other.create_customer(guid("CU")))
-    with pytest.raises(Refused) as refused:
+    """Billy validates each instrument with its customer before it submits anything to it."""
+    customer, uri = harness.other.create_customer(guid("CU")), instrument(harness, Kind.SUCCEEDS)
+    submission = a_charge(harness, customer_uri=customer, funding_instrument_uri=uri)
+    with pytest.raises((InvalidFundingInstrument, Refused)):
+        harness.company.validate_funding_instrument(uri, DEBIT, customer)
         harness.company.submit(submission)
-    assert refused.value.hard
     assert harness.moved(submission) == 0
 
 
@@ -557,6 +573,12 @@ def test_a_customer_guid_names_one_customer(harness: Harness) -> None:
     assert harness.company.create_customer(guid("CU")) not in uris
 
 
+def test_a_customer_who_is_certainly_new_is_found_later(harness: Harness) -> None:
+    customer = guid("CU")
+    uri = harness.company.create_customer(customer, is_first_try=True)
+    assert harness.company.create_customer(customer) == uri
+
+
 def test_a_customer_guid_names_one_customer_for_eight_threads(harness: Harness) -> None:
     customer = guid("CU")
     answers = at_once([lambda: harness.company.create_customer(customer)] * 8)
@@ -592,26 +614,82 @@ def test_what_is_no_uri_is_no_customer(harness: Harness, uri: str) -> None:
 
 @pytest.mark.parametrize("uri", UNREADABLE, ids=ascii)
 def test_what_is_no_uri_is_no_instrument(harness: Harness, uri: str) -> None:
+    customer = harness.company.create_customer(guid("CU"))
     with pytest.raises(InvalidURIFormat):
-        harness.company.validate_funding_instrument(uri, DEBIT)
+        harness.company.validate_funding_instrument(uri, DEBIT, customer)
 
 
 @pytest.mark.parametrize("purpose", [DEBIT, CREDIT])
-def test_an_instrument_that_succeeds_is_valid(harness: Harness, purpose: SubmissionType) -> None:
-    harness.company.validate_funding_instrument(instrument(harness, Kind.SUCCEEDS), purpose)
+def test_an_instrument_that_succeeds_is_valid_and_stays_so(harness: Harness, purpose: SubmissionType) -> None:
+    customer, uri = harness.company.create_customer(guid("CU")), instrument(harness, Kind.SUCCEEDS)
+    for _ in range(2):
+        harness.company.validate_funding_instrument(uri, purpose, customer)
+    submission = a_charge(harness, type=purpose, customer_uri=customer, funding_instrument_uri=uri)
+    assert harness.company.submit(submission).status is ReceiptStatus.SUCCEEDED
 
 
 @pytest.mark.parametrize("purpose", [DEBIT, CREDIT])
 def test_an_instrument_that_does_not_exist_is_not_valid(harness: Harness, purpose: SubmissionType) -> None:
+    customer = harness.company.create_customer(guid("CU"))
     with pytest.raises(InvalidFundingInstrument):
-        harness.company.validate_funding_instrument(instrument(harness, Kind.UNKNOWN), purpose)
+        harness.company.validate_funding_instrument(instrument(harness, Kind.UNKNOWN), purpose, customer)
+
+
+@pytest.mark.parametrize("purpose", [DEBIT, CREDIT])
+def test_an_instrument_is_not_valid_for_a_customer_who_does_not_exist(
+    harness: Harness, purpose: SubmissionType
+) -> None:
+    uri = instrument(harness, Kind.SUCCEEDS)
+    with pytest.raises(InvalidFundingInstrument):
+        harness.company.validate_funding_instrument(uri, purpose, harness.unknown_customer)
 
 
 def test_an_instrument_is_valid_for_what_it_can_do(harness: Harness) -> None:
-    uri = instrument(harness, Kind.DEBIT_ONLY)
-    harness.company.validate_funding_instrument(uri, DEBIT)
+    customer, uri = harness.company.create_customer(guid("CU")), instrument(harness, Kind.DEBIT_ONLY)
+    harness.company.validate_funding_instrument(uri, DEBIT, customer)
     with pytest.raises(InvalidFundingInstrument):
-        harness.company.validate_funding_instrument(uri, CREDIT)
+        harness.company.validate_funding_instrument(uri, CREDIT, customer)
+
+
+# --- find_records ---
+
+
+def test_the_records_of_what_was_never_sent_are_none(harness: Harness) -> None:
+    assert list(harness.company.find_records(a_charge(harness), None)) == []
+
+
+def test_the_records_tell_amount_and_where_they_stand_now(harness: Harness) -> None:
+    submission = a_charge(harness, Kind.PENDING, amount=1234)
+    receipt = harness.company.submit(submission)
+    harness.event(receipt.processor_uri, ReceiptStatus.SUCCEEDED)
+    [record] = harness.company.find_records(submission, receipt.processor_uri)
+    assert record == Record(Receipt(receipt.processor_uri, ReceiptStatus.SUCCEEDED), 1234)
+
+
+def test_a_double_charge_is_two_records_the_oldest_first(harness: Harness) -> None:
+    harness = harness.without_idempotency()
+    submission = a_charge(harness)
+    uris = [harness.company.submit(submission).processor_uri for _ in range(2)]
+    records = harness.company.find_records(submission, uris[1])
+    assert [record.receipt.processor_uri for record in records] == uris
+
+
+def test_a_record_is_found_by_its_uri_alone(harness: Harness) -> None:
+    made = harness.company.submit(a_charge(harness, amount=700))
+    [record] = harness.company.find_records(a_charge(harness), made.processor_uri)
+    assert record == Record(made, 700)
+
+
+def test_another_companys_records_are_not_found(harness: Harness) -> None:
+    submission = a_charge(harness)
+    made = harness.company.submit(submission)
+    assert list(harness.other.find_records(submission, made.processor_uri)) == []
+
+
+def test_a_refund_has_records_too(harness: Harness) -> None:
+    refund = a_refund(a_charge_made(harness), 400)
+    made = harness.company.submit(refund)
+    assert list(harness.company.find_records(refund, made.processor_uri)) == [Record(made, 400)]
 
 
 # --- callbacks ---
@@ -666,7 +744,7 @@ def test_another_companys_callback_is_refused(harness: Harness) -> None:
 
 def test_a_forged_callback_is_refused(harness: Harness) -> None:
     body, headers = harness.event(a_charge_made(harness, Kind.PENDING), ReceiptStatus.SUCCEEDED)
-    event_id = json.loads(body)["id"]
+    event_id = harness.event_id(body)
     forged = body.replace(event_id.encode(), event_id[::-1].encode())
     assert forged != body
     with pytest.raises(InvalidCallbackPayload):

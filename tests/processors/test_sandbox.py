@@ -95,7 +95,7 @@ def test_the_contract_suite_skips_nothing_of_the_sandbox() -> None:
 )
 def test_any_other_uri_is_an_instrument_that_succeeds(uri: str) -> None:
     sandbox = a_sandbox()
-    sandbox(KEY).validate_funding_instrument(uri, SubmissionType.DEBIT)
+    sandbox(KEY).validate_funding_instrument(uri, SubmissionType.DEBIT, "/customers/1")
     receipt = sandbox(KEY).submit(replace(a_debit(), funding_instrument_uri=uri))
     assert receipt.status is ReceiptStatus.SUCCEEDED
 
@@ -107,7 +107,7 @@ def test_a_customer_of_the_callers_own_is_accepted() -> None:
 @pytest.mark.parametrize("uri", ["CC123", "cards/ok", "ok"])
 def test_a_bare_id_is_told_to_be_a_uri(uri: str) -> None:
     with pytest.raises(InvalidURIFormat, match="URI, which begins with a slash, not by a bare id"):
-        a_sandbox()(KEY).validate_funding_instrument(uri, SubmissionType.DEBIT)
+        a_sandbox()(KEY).validate_funding_instrument(uri, SubmissionType.DEBIT, "/customers/1")
 
 
 def test_the_options_are_read_from_an_inis_texts() -> None:
@@ -608,7 +608,7 @@ def test_the_instruments_that_validation_refuses() -> None:
     for name in ["ok", *Magic]:
         for purpose in (SubmissionType.DEBIT, SubmissionType.CREDIT):
             try:
-                a_sandbox()(KEY).validate_funding_instrument(f"/cards/{name}", purpose)
+                a_sandbox()(KEY).validate_funding_instrument(f"/cards/{name}", purpose, "/customers/1")
             except InvalidFundingInstrument:
                 refused.append((name, purpose))
     assert refused == [

@@ -26,6 +26,19 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # The adapters: plain values only, and none knows another.
     "billy.processors": ("billy.processors.base", "billy.errors", "billy.clock"),
     "billy.processors.base": ("billy.errors",),
+    "billy.processors.balanced": (
+        "billy.processors.balanced_codes",
+        "billy.processors.balanced_wire",
+        "billy.processors.base",
+        "billy.processors.http",
+        "billy.errors",
+    ),
+    "billy.processors.balanced_wire": (
+        "billy.processors.balanced_codes",
+        "billy.processors.http",
+        "billy.errors",
+        "billy.clock",
+    ),
     "billy.processors.sandbox": (
         "billy.processors.base",
         "billy.processors.sandbox_ledger",
@@ -39,9 +52,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Where the database and the processor meet.
     "billy.recording": CORE,
     "billy.submission": (*CORE, "billy.recording"),
-    "billy.billing_run": (*CORE, "billy.recording", "billy.submission"),
+    "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
+    "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
     # The independent witness: it must not use the code that it checks.
     "billy.verification": ("billy.models.base", "billy.statements"),
+    # What integrators test with: it must not know how Billy sees what it simulates.
+    "billy.testing": ("billy.testing", "billy.clock"),
     # The doors.
     "billy.api": (*CORE, "billy.api", "billy.recording", "billy.schema", "billy.submission"),
     "billy.app": (*CORE, "billy.api", "billy.log", "billy.schema", "billy.submission"),
@@ -54,7 +70,9 @@ MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.recording": ("pyramid", "webob"),
     "billy.submission": ("pyramid", "webob"),
     "billy.billing_run": ("pyramid", "webob"),
+    "billy.reconciliation": ("pyramid", "webob"),
     "billy.verification": ("pyramid", "webob"),
+    "billy.testing": ("pyramid", "webob", "sqlalchemy"),
     "billy.scripts": ("webob",),
 }
 
@@ -113,6 +131,8 @@ def test_imports_go_one_way() -> None:
         ("billy.submission", "from billy.billing_run import run"),
         ("billy.api.views.invoice", "from billy.scripts import main"),
         ("billy.errors", "from billy.guid import new_guid"),
+        ("billy.testing.balanced_simulator.app", "from billy.processors.base import Receipt"),
+        ("billy.processors.balanced", "from billy.testing.balanced_simulator import BalancedSimulator"),
         ("billy.helpers", "import os"),
     ],
 )

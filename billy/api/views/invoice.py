@@ -21,7 +21,7 @@ def create_invoice(company: Company, request: Request) -> Invoice:
     body: InvoiceCreate = request.validated
     customer = request.referred[Customer]
     _refuse_deleted(customer)
-    validate_instrument(request, body.funding_instrument_uri, TransactionType.DEBIT)
+    validate_instrument(request, customer, body.funding_instrument_uri, TransactionType.DEBIT)
     _refuse_deleted(lock(request.db, customer))  # he may be gone since
     now = clock.utc_now()
     invoice = Invoice(**new_invoice(now, company_guid=company.guid, **body.model_dump()))
@@ -51,9 +51,10 @@ def show_invoice(invoice: Invoice, request: Request) -> Invoice:
 def change_invoice(invoice: Invoice, request: Request) -> Invoice:
     """Charge an unpaid invoice to another instrument, at once."""
     body: InvoiceChange = request.validated
-    validate_instrument(request, body.funding_instrument_uri, invoice.transaction_type)
     db = request.db
-    if lock(db, db.get_one(Customer, (invoice.company_guid, invoice.customer_guid))).deleted:
+    customer = db.get_one(Customer, (invoice.company_guid, invoice.customer_guid))
+    validate_instrument(request, customer, body.funding_instrument_uri, invoice.transaction_type)
+    if lock(db, customer).deleted:
         raise InvalidOperationError("Cannot charge an invoice of a deleted customer")
     charge = lock_invoice(db, invoice).change_instrument(body.funding_instrument_uri, clock.utc_now())
     db.flush()  # the old charge is canceled before the new one is alive: uq_transaction_charge_alive

@@ -22,7 +22,7 @@ def create_subscription(company: Company, request: Request) -> Subscription:
     db = request.db
     customer, plan = request.referred[Customer], request.referred[Plan]
     _refuse_deleted(customer, plan)
-    validate_instrument(request, body.funding_instrument_uri, plan.plan_type)
+    validate_instrument(request, customer, body.funding_instrument_uri, plan.plan_type)
     _refuse_deleted(lock(db, customer), lock(db, plan))  # either may be gone since
     now = clock.utc_now()
     started_at = body.started_at or now
@@ -65,7 +65,8 @@ def change_subscription(subscription: Subscription, request: Request) -> Subscri
     body: SubscriptionChange = request.validated
     if not (body.changes or body.open_invoices):
         raise ValidationError.of("funding_instrument_uri", "There is nothing to change, neither this nor anything else")
-    validate_instrument(request, body.funding_instrument_uri, subscription.plan.plan_type)
+    customer = request.db.get_one(Customer, (subscription.company_guid, subscription.customer_guid))
+    validate_instrument(request, customer, body.funding_instrument_uri, subscription.plan.plan_type)
     now = clock.utc_now()
     lock(request.db, subscription).change(body.changes, now)
     if body.open_invoices:

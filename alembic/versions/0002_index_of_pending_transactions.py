@@ -1,0 +1,34 @@
+"""Index of the pending transactions.
+
+Every run asks the processor about those that have been pending for long, and an idle run must not read the
+whole table for that.
+
+It is built with the table locked against writes, for the time of one scan: its rows are few. Building it
+concurrently would end the transaction, and with it the lock that keeps a second upgrade out.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+IS_PENDING = sa.text("submit_status = 'done' AND status = 'pending'")
+
+
+def upgrade() -> None:
+    op.create_index(
+        "ix_transaction_pending",
+        "transaction",
+        ["next_attempt_at"],
+        postgresql_where=IS_PENDING,
+        sqlite_where=IS_PENDING,
+    )
+
+
+def downgrade() -> None:
+    op.drop_index("ix_transaction_pending", "transaction")

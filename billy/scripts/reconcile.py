@@ -1,0 +1,63 @@
+"""``billy reconcile``: does the processor say the same?"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import timedelta
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from billy import clock
+from billy.billing_run import check_clock, reconcile_now
+from billy.log import set_up_logging
+from billy.scripts import EXIT_CODES
+from billy.scripts.common import Duration, open_sessions, settings_argument
+from billy.secrets import Vault
+from billy.settings import Settings
+from billy.submission import Processors, Submitter
+
+
+@click.command("reconcile", epilog=EXIT_CODES)
+@settings_argument
+@click.option(
+    "--pending-after", type=Duration(), help="Ask about what has been pending for longer; by default as the ini says."
+)
+@click.option(
+    "--concurrency", type=click.IntRange(1, 1000), default=8, show_default=True, help="Calls to the processor at once."
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each difference, then one with the counts.")
+def reconcile(settings: Settings, pending_after: timedelta | None, concurrency: int, as_json: bool) -> None:
+    """Ask the processor about what is pending or in doubt; exit 1 if its books and ours differ.
+
+    Every run of process-transactions does this too, without haste; here it is done now. Nothing is
+    charged. What the processor has told nobody yet is recorded; what a person has to look into is printed: a
+    record with another amount, or that the processor does not have any more. Each transaction is asked about
+    less and less often, up to once a day, however often this is run.
+    """
+    set_up_logging(settings)
+    sessions = open_sessions(settings)
+    now = clock.utc_now()
+    check_clock(sessions, now)
+    if pending_after is not None:
+        settings = settings.model_copy(update={"reconcile_after": pending_after})
+    submitter = Submitter(settings, Processors(settings.make_processor_factory(), Vault(settings.secret_keys)))
+    summary, differences = reconcile_now(sessions, settings, submitter, now, concurrency=concurrency)
+    if as_json:
+        for difference in differences:
+            click.echo(json.dumps(asdict(difference)))
+        click.echo(json.dumps(summary.as_dict()))
+    else:
+        if differences:
+            table = Table("company", "transaction", "record", "detail")
+            for difference in differences:
+                table.add_row(*asdict(difference).values())
+            Console().print(table)
+        click.echo(
+            f"Asked about {summary.asked} pending and {summary.submitted} doubtful transactions: "
+            f"{summary.repaired} had news, {summary.differing} differences, {summary.in_doubt} old doubts."
+        )
+    sys.exit(summary.exit_code)

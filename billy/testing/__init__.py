@@ -1,0 +1,1 @@
+"""What programs that use Billy can test themselves with."""
