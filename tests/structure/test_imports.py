@@ -49,9 +49,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.log": ("billy.settings",),
     "billy.db": ("billy.errors", "billy.settings"),
     "billy.statements": ("billy.clock", "billy.models"),
+    "billy.books": ("billy.models", "billy.statements"),
     # Where the database and the processor meet.
-    "billy.recording": CORE,
-    "billy.submission": (*CORE, "billy.recording"),
+    "billy.recording": (*CORE, "billy.books"),
+    "billy.submission": (*CORE, "billy.books", "billy.recording"),
     "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
     "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
     # The independent witness: it must not use the code that it checks.
