@@ -12,7 +12,10 @@ figures         medians, ratios, and what they have to be
 report          the table, and the same as JSON
 filing          invoices a second
 submitting      transactions a second, from claim to recorded invoice
+bare            what a web request costs without Billy
+served          Billy and that behind the server of production.ini
 web             requests a second
+client          requests without a server
 growth          the same with a hundred times as many rows
 memory          the peak of a long run
 processes       many runs over one database

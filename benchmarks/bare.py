@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 from pyramid.config import Configurator
 from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.router import Router
+
+from benchmarks.server import connect
 
 _KEY = """
     SELECT company_guid FROM api_key JOIN company ON company.guid = company_guid
@@ -63,32 +65,41 @@ _NEW_INVOICE = f"""
 """
 
 
-def make_bare_app(connection: Connection) -> Router:
-    """The application over one connection, for one thread."""
-    connection.autocommit = True
-    cursor = connection.cursor(cursor_factory=RealDictCursor)
+def make_bare_app(url: str) -> Router:
+    """The application over a database, with a connection for each thread."""
+    own = threading.local()
 
-    def company(request: Request) -> str:
+    def open_cursor() -> Any:
+        if not hasattr(own, "cursor"):
+            connection = connect(url)
+            connection.autocommit = True
+            own.cursor = connection.cursor(cursor_factory=RealDictCursor)
+        return own.cursor
+
+    def company(request: Request, cursor: Any) -> str:
         key = base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode().partition(":")[0]
         cursor.execute(_KEY, (hashlib.sha256(key.encode()).hexdigest(), datetime.now(UTC)))
         guid: str = cursor.fetchone()["company_guid"]
         return guid
 
     def get_subscription(request: Request) -> Response:
-        cursor.execute(_SUBSCRIPTION, (company(request), request.matchdict["guid"]))
+        cursor = open_cursor()
+        cursor.execute(_SUBSCRIPTION, (company(request, cursor), request.matchdict["guid"]))
         return _json(cursor.fetchone())
 
     def page(statement: str, **fields: Any) -> Callable[[Request], Response]:
         def get_page(request: Request) -> Response:
             limit, offset = int(request.GET.get("limit", 20)), int(request.GET.get("offset", 0))
-            cursor.execute(statement, (company(request), limit, offset))
+            cursor = open_cursor()
+            cursor.execute(statement, (company(request, cursor), limit, offset))
             items = [{**row, **fields} for row in cursor.fetchall()]
             return _json({"items": items, "offset": offset, "limit": limit})
 
         return get_page
 
     def post_invoice(request: Request) -> Response:
-        owner = company(request)
+        cursor = open_cursor()
+        connection, owner = cursor.connection, company(request, cursor)
         customer, amount = request.POST["customer_guid"], int(request.POST["amount"])
         connection.autocommit = False
         cursor.execute(_CUSTOMER, (owner, customer))

@@ -1,6 +1,6 @@
 """Requests without a network: a WSGI application is called as a server would call it.
 
-Sockets and a server's parser would cost Billy and its floor the same, and so hide a part of the difference.
+For growth: sockets and a server's parser cost the same with few rows and with many, and would hide a part of it.
 """
 
 from __future__ import annotations
@@ -48,19 +48,6 @@ class Client:
         path, _, query = path.partition("?")
         return self._call(
             {"REQUEST_METHOD": "GET", "PATH_INFO": path, "QUERY_STRING": query, "wsgi.input": io.BytesIO()}
-        )
-
-    def post(self, path: str, form: bytes) -> bytes:
-        """The same for a form that is sent."""
-        return self._call(
-            {
-                "REQUEST_METHOD": "POST",
-                "PATH_INFO": path,
-                "QUERY_STRING": "",
-                "CONTENT_TYPE": "application/x-www-form-urlencoded",
-                "CONTENT_LENGTH": str(len(form)),
-                "wsgi.input": io.BytesIO(form),
-            }
         )
 
     def _call(self, request: dict[str, Any]) -> bytes:

@@ -1,7 +1,7 @@
-"""Requests a second of one thread: Billy against a bare Pyramid application over the bare driver.
+"""Requests a second over one connection: Billy against a bare Pyramid application over the bare driver.
 
-Both run in this process, on databases that were equal, and are called alike (``client``), so the figure is
-what a request costs the web server and the database together.
+Both are behind the same server with the same settings (``served``), on databases that were equal, and answer the
+same to the letter. Client, server and PostgreSQL take turns, so the figure is what a request takes in all.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from itertools import count
 
 import orjson
 
-from benchmarks.bare import make_bare_app
 from benchmarks.bench import Bench
-from benchmarks.client import Client, billy_client
 from benchmarks.figures import Figure, side_by_side, speed
-from benchmarks.population import a_month_ago, guid, load_settings
-from benchmarks.server import connect
+from benchmarks.population import SECRET_KEY, a_month_ago, guid
+from benchmarks.served import Client, served
 
 ROWS = 10_000
 BLOCK = 400
@@ -33,10 +31,12 @@ def measure(bench: Bench) -> Iterator[Figure]:
     url = bench.server.migrated("web")
     population = a_month_ago(url, bench.size(ROWS))
     population.close()
-    with bench.server.copied("web") as copy, billy_client(load_settings(url), population.api_key) as billy:
-        connection = connect(copy)
-        yield from _side_by_side(bench, Client(make_bare_app(connection), population.api_key), billy)
-        connection.close()
+    with (
+        bench.server.copied("web") as copy,
+        served("floor", copy, SECRET_KEY, population.api_key) as floor,
+        served("billy", url, SECRET_KEY, population.api_key) as billy,
+    ):
+        yield from _side_by_side(bench, floor, billy)
 
 
 def _side_by_side(bench: Bench, floor: Client, billy: Client) -> Iterator[Figure]:
@@ -50,7 +50,8 @@ def _side_by_side(bench: Bench, floor: Client, billy: Client) -> Iterator[Figure
 
     path = f"/v1/subscriptions/{guid('SU', 7)}"
     for request in (lambda client: client.get(path), _get_transactions, _get_invoices, post_invoice):
-        bare, ours = (orjson.loads(request(client)) for client in (floor, billy))
+        with floor.connected(), billy.connected():
+            bare, ours = (orjson.loads(request(client)) for client in (floor, billy))
         assert _comparable(bare) == _comparable(ours), f"the floor does other work: {bare} {ours}"
     yield _figure(bench, "GET a subscription", floor, billy, get_subscription, least=0.5, aim=0.7)
     yield _figure(bench, "list 20 transactions", floor, billy, _get_transactions, least=0.35, aim=0.6)
@@ -84,10 +85,11 @@ def _figure(
     block = bench.size(BLOCK)
 
     def rate(client: Client) -> float:
-        began = time.perf_counter()
-        for _ in range(block):
-            request(client)
-        return block / (time.perf_counter() - began)
+        with client.connected():
+            began = time.perf_counter()
+            for _ in range(block):
+                request(client)
+            return block / (time.perf_counter() - began)
 
     floors, billys = side_by_side(lambda: rate(floor), lambda: rate(billy), times=BLOCKS)
     return speed(name, "requests/s", floors, billys, least=least, aim=aim)

@@ -46,7 +46,8 @@ def api_view(
 ) -> Any:
     """A view of ``route``. The checked body is at ``request.validated``, a list's query at ``request.query``.
 
-    The records that a body refers to are at ``request.referred``, by their class.
+    The records that a body refers to are at ``request.referred``, by their class, and locked until the request
+    commits.
     """
     return view_config(
         route_name=route,
@@ -92,7 +93,7 @@ def _checked(request: Request, schema: type[S], parameters: Parameters) -> S:
     request.referred = {}
 
     def find_own(model: type[Owned], guid: str) -> Owned | None:
-        request.referred[model] = found = find(request, model, guid)
+        request.referred[model] = found = find(request, model, guid, locked=True)
         return found
 
     surroundings = Surroundings(is_text=parameters.is_text, now=clock.utc_now(), find=find_own)

@@ -62,7 +62,7 @@ def record(model: type[R]) -> Callable[[Request], R]:
     return find_record
 
 
-def find(request: Request, model: type[R], guid: str) -> R | None:
+def find(request: Request, model: type[R], guid: str, *, locked: bool = False) -> R | None:
     """A record of the caller's company, or None; the database is not asked for what cannot be a guid."""
     company = authenticated(request)
-    return base.find(request.db, model, company.guid, guid) if is_guid(guid) else None
+    return base.find(request.db, model, company.guid, guid, locked=locked) if is_guid(guid) else None

@@ -29,7 +29,7 @@ class Request(pyramid.request.Request):
     query: Any
     """The checked query of a list."""
     referred: dict[type, Any]
-    """The records that the body refers to, by their class."""
+    """The records that the body refers to, by their class; locked while ``has_committed`` is false."""
 
     @reify
     def db(self) -> Session:

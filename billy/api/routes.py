@@ -6,15 +6,19 @@ before anything is looked up: 405, with those that it has in ``Allow``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 from pyramid.config import Configurator
-from pyramid.events import BeforeTraversal
 from pyramid.httpexceptions import HTTPMethodNotAllowed
 from pyramid.registry import Registry
 
 from billy.api.contexts import called_back_company, callers_company, own_company, public, record
+from billy.api.request import Request
 from billy.models import Customer, Invoice, Plan, Subscription, Transaction
+
+Factory = Callable[[Request], Any]
 
 ROUTES = (
     ("index", "/", public),
@@ -60,16 +64,16 @@ def methods(registry: Registry, route_name: str) -> list[str]:
 
 def includeme(config: Configurator) -> None:
     """Add the routes."""
-    for name, pattern, factory in ROUTES:
-        config.add_route(name, pattern, factory=factory)
-
     allowed = cache(lambda route_name: methods(config.registry, route_name))
 
-    def refuse_other_methods(event: BeforeTraversal) -> None:
-        request = event.request
-        route = getattr(request, "matched_route", None)
-        if route is not None and request.method not in allowed(route.name):
-            allow = ", ".join(allowed(route.name))
-            raise HTTPMethodNotAllowed(f"This address answers {allow} only", headers=[("Allow", allow)])
+    def only_allowed(name: str, factory: Factory) -> Factory:
+        def find_or_refuse(request: Request) -> Any:
+            if request.method not in allowed(name):
+                allow = ", ".join(allowed(name))
+                raise HTTPMethodNotAllowed(f"This address answers {allow} only", headers=[("Allow", allow)])
+            return factory(request)
 
-    config.add_subscriber(refuse_other_methods, BeforeTraversal)
+        return find_or_refuse
+
+    for name, pattern, factory in ROUTES:
+        config.add_route(name, pattern, factory=only_allowed(name, factory))

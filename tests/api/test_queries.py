@@ -70,10 +70,10 @@ def test_a_subscription_with_its_first_invoice_and_charge_takes_eight_statements
     assert len(seen) <= 8
 
 
-def test_an_invoice_takes_four_statements(company, statements):
+def test_an_invoice_takes_three_statements(company, statements):
     customer = new_customer(company)
 
     with statements() as seen:
         new_invoice(company, customer=customer)
 
-    assert len(seen) == 4
+    assert len(seen) == 3

@@ -22,7 +22,8 @@ def create_invoice(company: Company, request: Request) -> Invoice:
     customer = request.referred[Customer]
     _refuse_deleted(customer)
     validate_instrument(request, customer, body.funding_instrument_uri, TransactionType.DEBIT)
-    _refuse_deleted(lock(request.db, customer))  # he may be gone since
+    if request.has_committed:  # he may be gone since
+        _refuse_deleted(lock(request.db, customer))
     now = clock.utc_now()
     invoice = Invoice(**new_invoice(now, company_guid=company.guid, **body.model_dump()))
     is_due = invoice.funding_instrument_uri is not None and invoice.effective_amount > 0

@@ -23,7 +23,8 @@ def create_subscription(company: Company, request: Request) -> Subscription:
     customer, plan = request.referred[Customer], request.referred[Plan]
     _refuse_deleted(customer, plan)
     validate_instrument(request, customer, body.funding_instrument_uri, plan.plan_type)
-    _refuse_deleted(lock(db, customer), lock(db, plan))  # either may be gone since
+    if request.has_committed:  # either may be gone since
+        _refuse_deleted(lock(db, customer), lock(db, plan))
     now = clock.utc_now()
     started_at = body.started_at or now
     subscription = Subscription(
