@@ -10,6 +10,7 @@ crash_points        SIGKILL before and after every commit and every call of a pr
 bad_network         Balanced behind real sockets, and everything that can happen between
 bad_database        restarts, cut connections, locks, full disks, deadlocks
 bad_times           suspended processes, slow calls, wrong clocks, restored back-ups
+constraints         a Billy that forgets a check, which the database has to stop
 races               the API from several threads against runs in four processes
 model               any story over the real API, compared with a simple model after each step
 ------------------  -----------------------------------------------------------------------------------
@@ -26,7 +27,7 @@ a new step is covered on the day it is written.
 
 Whether the torture would notice is tried by hand. In a copy of the checkout take one safeguard away, and it
 must fail: the fence (``_is_held`` in ``billy.recording``), the doubt (``in_doubt=True`` of the claims), the
-look-up (in ``Submitter.perform``), ``uq_transaction_charge_alive`` with ``Invoice._cancel_open``.
+look-up (in ``Submitter.perform``), ``uq_transaction_charge_alive`` (in the migration).
 """
 
 import warnings

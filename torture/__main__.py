@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from torture import bad_database, bad_network, bad_times, crash_points, model, races
+from torture import bad_database, bad_network, bad_times, constraints, crash_points, model, races
 from torture.case import DATABASES, Case, Tally
 from torture.stage import Theater, play
 
@@ -40,6 +40,7 @@ def rounds(theater: Theater, seed: int, seconds: float, only: str) -> Iterator[t
                 *model.cases(),
                 *bad_database.cases(),
                 *bad_network.cases(),
+                *constraints.cases(),
                 *crash_points.cases(points, "off", database=first),
                 *crash_points.cases(points, "off", database=second),
                 *bad_times.cases(points),

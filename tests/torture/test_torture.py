@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from torture import bad_database, bad_network, bad_times, crash_points, model, races
+from torture import bad_database, bad_network, bad_times, constraints, crash_points, model, races
 from torture.case import Case
 from torture.crash_points import RUN, Points
 from torture.stage import Theater
@@ -79,3 +79,7 @@ def test_the_api_and_four_runs_at_once_leave_balanced_books(survives):
 
 def test_any_story_leaves_balanced_books(survives):
     survives(model.cases(stories=6))
+
+
+def test_a_billy_that_forgets_a_check_is_stopped_by_the_database(survives):
+    assert survives(those(constraints.cases(), lambda name: "/postgresql/" in name)).faults == 2

@@ -10,13 +10,13 @@ import pytest
 
 from billy.models import Invoice
 from billy.submission import Submitter
+from tests.torture.conftest import SEED
 from torture.acts import bill
 from torture.audit import Verdict, audit
 from torture.case import Case
 from torture.crash_points import RUN, begin
 from torture.scenes import crowd
 from torture.stage import Stage, Theater
-from torture.tests.conftest import SEED
 from torture.watch import Action, Doom, Point, When
 from torture.world import World
 
