@@ -119,8 +119,8 @@ class Population:
             number=number,
         )
 
-    def subscriptions(self, numbers: range, *, plans: range, next_invoice_at: datetime) -> None:
-        """Subscriptions with a card, one of each customer of these numbers, to these plans in turns.
+    def subscriptions(self, numbers: range, *, plans: range, next_invoice_at: datetime, cards: int = 1) -> None:
+        """Subscriptions, one of each customer of these numbers, to these plans in turns; each ``cards``-th has a card.
 
         All of them are a month old. The first is due at ``next_invoice_at``, the others a millisecond after
         one another.
@@ -131,7 +131,8 @@ class Population:
                 (company_guid, guid, customer_guid, plan_guid, funding_instrument_uri, appears_on_statement_as,
                  started_at, next_invoice_at, invoice_count, created_at, updated_at)
             SELECT %(company)s, pg_temp.guid('SU', i), pg_temp.guid('CU', i),
-                pg_temp.guid('PL', %(first_plan)s + i %% %(plans)s), '/cards/ok', 'BILLY',
+                pg_temp.guid('PL', %(first_plan)s + i %% %(plans)s),
+                CASE WHEN i %% %(cards)s = 0 THEN '/cards/ok' END, 'BILLY',
                 at - interval '1 month', at, 1, %(now)s, %(now)s
             FROM generate_series(%(first)s, %(last)s) AS i,
                 LATERAL (SELECT %(next_invoice_at)s + i * interval '1 ms') AS due (at)
@@ -141,6 +142,7 @@ class Population:
             first_plan=plans[0],
             plans=len(plans),
             next_invoice_at=next_invoice_at,
+            cards=cards,
         )
 
     def invoices(self, numbers: range, *, month: int = 0, after: int = 0, is_open: bool = False) -> None:
@@ -207,9 +209,9 @@ class Population:
         self._connection.commit()
 
 
-def due_subscriptions(url: str, number: int) -> datetime:
+def due_subscriptions(url: str, number: int, *, cards: int = 1) -> datetime:
     """A database with ``number`` subscriptions whose second month is due; returns the time of the run."""
-    population = a_month_ago(url, number, next_invoice_at=datetime.now(UTC) - timedelta(days=2))
+    population = a_month_ago(url, number, next_invoice_at=datetime.now(UTC) - timedelta(days=2), cards=cards)
     population.close()
     return population.now
 
@@ -222,13 +224,13 @@ def open_charges(url: str, number: int) -> datetime:
     return population.now
 
 
-def a_month_ago(url: str, number: int, *, next_invoice_at: datetime | None = None) -> Population:
+def a_month_ago(url: str, number: int, *, next_invoice_at: datetime | None = None, cards: int = 1) -> Population:
     """``number`` subscriptions of as many customers, each with a paid invoice of a month ago."""
     # Tables that were empty when they were analyzed would make PostgreSQL check references by sequential scans.
     population = Population(url)
     population.customers(number)
     population.plans(10)
     next_invoice_at = next_invoice_at or population.now + timedelta(days=28)
-    population.subscriptions(range(1, number + 1), plans=range(1, 11), next_invoice_at=next_invoice_at)
+    population.subscriptions(range(1, number + 1), plans=range(1, 11), next_invoice_at=next_invoice_at, cards=cards)
     population.invoices(range(1, number + 1))
     return population

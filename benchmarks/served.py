@@ -99,8 +99,9 @@ def served(application: str, url: str, secret_key: str, api_key: str) -> Iterato
     production.read(PRODUCTION)
     server = production["server:main"]
     options = [f"--worker-class={server['worker_class']}", f"--threads={server['threads']}", "--workers=1"]
+    gunicorn = [sys.executable, "-W", "ignore", "-m", "gunicorn", f"--bind=127.0.0.1:{port}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", f"--bind=127.0.0.1:{port}", *options, f"benchmarks.served:{application}()"],
+        [*gunicorn, *options, f"benchmarks.served:{application}()"],
         env={**os.environ, "BENCHMARK_DATABASE": url, "BENCHMARK_SECRET_KEY": secret_key},
         stderr=subprocess.DEVNULL,
     )

@@ -18,7 +18,7 @@ from benchmarks.population import SECRET_KEY, a_month_ago, guid
 from benchmarks.served import Client, served
 
 ROWS = 10_000
-BLOCK = 400
+BLOCK = 200
 """Requests that are made in a row."""
 BLOCKS = 9
 

@@ -62,6 +62,7 @@ class Invoice(Owned):
         ),
         Index("ix_invoice_customer", "company_guid", "customer_guid", "guid"),
         Index("ix_invoice_external_id", "company_guid", "external_id"),
+        Index("ix_invoice_type", "company_guid", "invoice_type", "guid"),
         Index("ix_invoice_plan", "company_guid", "plan_guid", "scheduled_at", "guid"),
     )
     _shown = ("company_guid", "guid", "status", "amount", "total_adjustment_amount")
