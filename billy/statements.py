@@ -331,6 +331,8 @@ def _copied(value: Any) -> str:
     """A value in the text format of COPY."""
     if value is None:
         return "\\N"
+    if type(value) is str and value.isalnum():  # a guid: most of what is copied, and nothing in it to escape
+        return value
     if isinstance(value, datetime):
         return value.isoformat()
     text_of_it = json.dumps(value) if isinstance(value, list) else str(value)
