@@ -86,6 +86,7 @@ def _unreliable(stage: Stage) -> None:
             daemon.signal(signal.SIGTERM)
             code = daemon.wait()
             assert code == 0, f"a run exited {code}:\n{daemon.output}"
+        network.asking.deck.clear()  # from here on all is well: what is open has to come to its end, and soon
         stage.await_lease()
         stage.settle()
         stage.tally.faults += network.injected + outages.number
