@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.processors": ("billy.processors.base", "billy.errors", "billy.clock"),
     "billy.processors.base": ("billy.errors",),
     "billy.processors.balanced": (
+        "billy.processors.answers",
         "billy.processors.balanced_codes",
         "billy.processors.balanced_wire",
         "billy.processors.base",
@@ -34,10 +35,26 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "billy.errors",
     ),
     "billy.processors.balanced_wire": (
+        "billy.processors.answers",
         "billy.processors.balanced_codes",
         "billy.processors.http",
         "billy.errors",
+    ),
+    "billy.processors.stripe": (
+        "billy.processors.answers",
+        "billy.processors.base",
+        "billy.processors.http",
+        "billy.processors.stripe_codes",
+        "billy.processors.stripe_wire",
         "billy.clock",
+        "billy.errors",
+    ),
+    "billy.processors.stripe_wire": (
+        "billy.processors.answers",
+        "billy.processors.http",
+        "billy.processors.stripe_codes",
+        "billy.clock",
+        "billy.errors",
     ),
     "billy.processors.sandbox": (
         "billy.processors.base",
@@ -49,9 +66,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.log": ("billy.settings",),
     "billy.db": ("billy.errors", "billy.settings"),
     "billy.statements": ("billy.clock", "billy.models"),
+    "billy.books": ("billy.models", "billy.statements"),
     # Where the database and the processor meet.
-    "billy.recording": CORE,
-    "billy.submission": (*CORE, "billy.recording"),
+    "billy.recording": (*CORE, "billy.books"),
+    "billy.submission": (*CORE, "billy.books", "billy.recording"),
     "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
     "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
     # The independent witness: it must not use the code that it checks.

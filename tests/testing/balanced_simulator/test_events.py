@@ -7,7 +7,7 @@ import re
 import pytest
 
 from billy.testing.balanced_simulator import BalancedSimulator
-from billy.testing.balanced_simulator.courier import RETRIES
+from billy.testing.courier import RETRIES
 from tests.testing.balanced_simulator.client import Client
 from tests.testing.balanced_simulator.receiver import receiving
 
