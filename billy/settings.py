@@ -83,7 +83,7 @@ def _factory(name: Any) -> Any:
     return factory
 
 
-def _factories(names: Any) -> Any:
+def read_factories(names: Any) -> Any:
     """Each by the name that it is registered under, or as billy.processor_factory names one."""
     if not isinstance(names, str):
         return names
@@ -146,7 +146,7 @@ class Settings(BaseModel):
     processor_factory: Annotated[Any, BeforeValidator(_factory)] = option(
         "billy.processor_factory", description="The payment processor, such as billy.processors.sandbox.Sandbox."
     )
-    further_processors: Annotated[tuple[Any, ...], BeforeValidator(_factories)] = option(
+    further_processors: Annotated[tuple[Any, ...], BeforeValidator(read_factories)] = option(
         "billy.processors",
         (),
         "Processors that a company may name besides: balanced, sandbox, stripe, or what other packages register.",
