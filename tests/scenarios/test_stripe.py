@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from billy.billing_run import run
-from billy.models import Company, Dispute, DisputeState
+from billy.models import Company, Dispute, DisputeState, Invoice, Subscription, Transaction, TransactionEvent
 from billy.submission import Processors, Submitter
 from billy.testing.stripe_simulator import StripeSimulator
 from billy.verification import violations
@@ -233,3 +233,29 @@ def test_a_company_whose_processor_is_not_enabled_any_more_is_parked_and_nothing
         assert session.get_one(Company, company.guid).parked_count == 1
     assert sandbox.records() == []
     assert len(simulator.ledger("payment_intent")) == 1
+
+
+def test_a_period_that_is_filed_again_after_a_restored_back_up_finds_the_payment_that_it_had(
+    simulator, company, key, settings, sessions, vault, sandbox, clock
+):
+    subscription = subscribe(company, card=simulator.payment_method(key, "succeeds"))
+    submitter = Submitter(settings, Processors.load(settings, vault, sandbox))
+    period = clock.move(months=1)
+    assert run(sessions, settings, submitter, clock.now).succeeded == 1
+    simulator.wait_for_callbacks()
+    newest = transactions_of(company, subscription)[-1]
+    with sessions.begin() as session:  # back to before that run
+        session.execute(delete(TransactionEvent).where(TransactionEvent.transaction_guid == newest["guid"]))
+        session.execute(delete(Transaction).where(Transaction.guid == newest["guid"]))
+        session.execute(delete(Invoice).where(Invoice.guid == newest["invoice_guid"]))
+        before = {"next_invoice_at": period, "invoice_count": 1}
+        session.execute(update(Subscription).where(Subscription.guid == subscription["guid"]).values(**before))
+
+    clock.move(days=3)
+    assert run(sessions, settings, submitter, clock.now).succeeded == 0  # Stripe knows the key with other metadata
+    clock.move(minutes=1)
+    assert run(sessions, settings, submitter, clock.now).succeeded == 1
+    again = transactions_of(company, subscription)[-1]
+    assert again["guid"] != newest["guid"]
+    assert (again["processor_uri"], again["status"]) == (newest["processor_uri"], "succeeded")
+    assert len(simulator.ledger("payment_intent")) == 2
