@@ -46,6 +46,7 @@ from billy.errors import (
     InvalidCustomer,
     InvalidFundingInstrument,
     InvalidURIFormat,
+    Misconfigured,
     OutcomeUnknown,
     ProcessorError,
     Refused,
@@ -163,8 +164,10 @@ class StripeProcessor:
 
     def __init__(self, factory: Stripe, processor_key: str) -> None:
         self._stripe = factory
+        # What no key could be cannot be sent in a header; Billy finds that out when it calls.
+        self._has_key = _KEY.match(processor_key) is not None
         self._api = stripe.StripeClient(
-            processor_key,
+            processor_key if self._has_key else "none",
             stripe_version=API_VERSION,
             base_addresses={"api": factory.settings.base_url.rstrip("/")},
             http_client=factory.transport,
@@ -427,6 +430,8 @@ class StripeProcessor:
     @contextmanager
     def _call(self, lost: type[Unavailable] | type[OutcomeUnknown] = Unavailable) -> Iterator[None]:
         """One call of the protocol. What is ``lost`` matters only where money moves."""
+        if not self._has_key:
+            raise Misconfigured("The company's key is not one of Stripe")
         try:
             with self._stripe.transport.within(Deadline(self._stripe.call_deadline)):
                 yield
@@ -446,6 +451,8 @@ class StripeProcessor:
 
 
 # --- what is sent ---
+
+_KEY = re.compile(r"[!-~]{1,255}\Z")
 
 RECORDS = {SubmissionType.DEBIT: ("pi",), SubmissionType.CREDIT: ("tr",), SubmissionType.REFUND: ("re", "pyr")}
 """How the ids of each movement's records begin."""
