@@ -28,7 +28,10 @@ RUN_sandbox = $(BIN)/billy serve development.ini
 # The simulator of Balanced remembers nothing, and a database that does would not fit.
 RUN_balanced = rm -f balanced.sqlite balanced.sqlite-*; $(BIN)/billy serve balanced.ini --simulator
 
-demo: $(VENV)/.installed  ## play a story against a real server and check every answer (PROCESSOR=sandbox or balanced)
+# What only some processors need.
+EXTRA_stripe = $(VENV)/.installed-stripe
+
+demo: $(VENV)/.installed $(EXTRA_$(PROCESSOR))  ## play a story against a real server and check every answer (PROCESSOR=sandbox, balanced, stripe)
 	$(BIN)/billy demo --processor $(PROCESSOR)
 
 check: lint types test  ## all that CI runs: lint, types and test
@@ -66,6 +69,10 @@ clean:  ## remove what make and the tests made, but no database and no secrets
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Billy needs Python 3.11 or newer with venv; none of $(CANDIDATES) is"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed-stripe: pyproject.toml setup.py | $(VENV)/bin/python
+	$(PIP_INSTALL) '.[stripe]'
+	@touch $@ $(VENV)/.installed
 
 # Stamps, so that the second call takes no time.
 $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python

@@ -38,7 +38,7 @@ def make_app(
         settings=dict(pyramid_settings or {}), request_factory=Request, exceptionresponse_view=None
     ) as config:
         vault = Vault(settings.secret_keys)
-        processors = Processors(processor_factory or settings.make_processor_factory(), vault)
+        processors = Processors.load(settings, vault, processor_factory)
         config.registry.update(
             {
                 "billy.settings": settings,

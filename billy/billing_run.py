@@ -453,20 +453,23 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
     session.commit()  # nothing was written: this ends the transaction before the calls
     for company in missing:
         try:
-            submitter.processors.register_callback(company)
+            sealed_secret = submitter.processors.register_callback(company)
             answer: ProcessorError | None = None
         except ProcessorError as error:
             log.warning("callback_not_registered", company=company.guid, code=error.code)
-            answer = error
+            sealed_secret, answer = None, error
 
-        def work(company: Company = company, answer: ProcessorError | None = answer) -> None:
+        def work(
+            company: Company = company,
+            answer: ProcessorError | None = answer,
+            sealed_secret: str | None = sealed_secret,
+        ) -> None:
             lock(session, company)
             if isinstance(answer, Misconfigured):
                 company.park(now)
             elif answer is None:
                 company.unpark(now)
-                company.callback_registered_at = now
-                company.updated_at = now
+                company.callback_was_registered(now, sealed_secret=sealed_secret)
 
         persist(session, work)
 

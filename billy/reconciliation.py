@@ -68,6 +68,7 @@ class Question:
 
     company_guid: str
     sealed_processor_key: str
+    processor: str | None
     processor_uri: str
     submission: Submission
 
@@ -118,8 +119,11 @@ def _claim(session: Session, now: datetime, limit: int, pending_after: timedelta
         Question(
             company_guid=row.company_guid,
             sealed_processor_key=row.sealed_processor_key,
+            processor=row.processor,
             processor_uri=row.processor_uri,
-            submission=submission_of(row, customer_uri=row.customer_uri, charge_uri=row.charge_uri),
+            submission=submission_of(
+                row, customer_uri=row.customer_uri, charge_uri=row.charge_uri, period=row.scheduled_at
+            ),
         )
         for row in claim_pending(session, now, limit=limit, pending_after=pending_after)
     ]
@@ -128,7 +132,7 @@ def _claim(session: Session, now: datetime, limit: int, pending_after: timedelta
 def _ask(processors: Processors, question: Question) -> Sequence[Record] | Exception:
     """Needs no database; never raises."""
     try:
-        processor = processors.with_key(question.sealed_processor_key)
+        processor = processors.with_key(question.sealed_processor_key, question.processor)
         return processor.find_records(question.submission, question.processor_uri)
     except ProcessorError as error:
         return error

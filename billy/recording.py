@@ -36,6 +36,8 @@ from billy.models import (
     AuditEntry,
     Company,
     Customer,
+    Dispute,
+    DisputeState,
     Invoice,
     InvoiceStatus,
     RetryPolicy,
@@ -66,6 +68,8 @@ class Claim:
     send_before: float
     """``time.monotonic()`` after which it must not be sent under this claim."""
     sealed_processor_key: str
+    processor: str | None
+    """The company's; None is the default one."""
     parked_count: int
     submission: Submission
 
@@ -353,6 +357,9 @@ def apply_callback(session: Session, company_guid: str, callback: Callback, now:
             created_at=now,
         )
     )
+    if callback.dispute is not None:
+        log.warning("charge_disputed", company=company_guid, transaction=transaction.guid, state=callback.dispute)
+        Dispute.record(session, transaction, DisputeState(callback.dispute.value), now)
     _apply(books, invoice, transaction, receipt, now)
     return True
 

@@ -14,6 +14,7 @@ import pkgutil
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,6 +83,19 @@ def _factory(name: Any) -> Any:
     return factory
 
 
+def read_factories(names: Any) -> Any:
+    """Each by the name that it is registered under, or as billy.processor_factory names one."""
+    if not isinstance(names, str):
+        return names
+    registered = {each.name: each.value for each in entry_points(group="billy.processors")}
+    found = []
+    for name in _lines(names):
+        if name not in registered and not re.search("[.:]", name):
+            raise ValueError(f"there is no processor {name!r}, but {', '.join(sorted(registered))}")
+        found.append(_factory(registered.get(name, name)))
+    return tuple(found)
+
+
 def driver_url(url: str) -> str:
     """The database's URL with its driver named; SQLAlchemy 2.1 reads a bare postgresql:// as psycopg 3."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
@@ -132,7 +146,12 @@ class Settings(BaseModel):
     processor_factory: Annotated[Any, BeforeValidator(_factory)] = option(
         "billy.processor_factory", description="The payment processor, such as billy.processors.sandbox.Sandbox."
     )
-    processor_options: dict[str, str] = Field(default_factory=dict, repr=False)
+    further_processors: Annotated[tuple[Any, ...], BeforeValidator(read_factories)] = option(
+        "billy.processors",
+        (),
+        "Processors that a company may name besides: balanced, sandbox, stripe, or what other packages register.",
+    )
+    processor_options: dict[str, dict[str, str]] = Field(default_factory=dict, repr=False)
 
     maximum_retry: int = option(
         "billy.transaction.maximum_retry", 10, "Soft refusals that are forgiven: N means N + 1 attempts.", ge=0, le=1000
@@ -225,25 +244,37 @@ class Settings(BaseModel):
             settings = cls.model_validate({name: value for name, value in values.items() if value != ""})
         except ValidationError as error:
             mistakes = {**_told(error), **mistakes}
-        factory = settings.processor_factory if settings else _try_factory(values.get("billy.processor_factory"))
-        options: dict[str, str] = {}
-        if factory is not None:
-            prefix = f"billy.{factory.name}."
-            options = {name.removeprefix(prefix): others.pop(name) for name in list(others) if name.startswith(prefix)}
-            mistakes.update(dict.fromkeys(others, "there is no such option"))
-            try:
-                factory.options.model_validate(options)
-            except ValidationError as error:
-                mistakes.update({prefix + name: text for name, text in _told(error).items()})
+        default = settings.processor_factory if settings else _try_factory(values.get("billy.processor_factory"))
+        options: dict[str, dict[str, str]] = {}
+        if default is not None:
+            for factory in (default, *(settings.further_processors if settings else ())):
+                prefix = f"billy.{factory.name}."
+                found = [name for name in others if name.startswith(prefix)]
+                options.setdefault(factory.name, {}).update(
+                    {name.removeprefix(prefix): others.pop(name) for name in found}
+                )
+                try:
+                    factory.options.model_validate(options[factory.name])
+                except ValidationError as error:
+                    mistakes.update({prefix + name: text for name, text in _told(error).items()})
+            # Which other options there are is not known while billy.processors cannot be read.
+            if "billy.processors" not in mistakes:
+                mistakes.update(dict.fromkeys(others, "there is no such option"))
         if mistakes or settings is None:
             lines = (f"  {name}: {text}" if name else f"  {text}" for name, text in sorted(mistakes.items()))
             raise ConfigurationError("the settings have mistakes:\n" + "\n".join(lines))
         return settings.model_copy(update={"processor_options": options})
 
     def make_processor_factory(self) -> ProcessorFactory:
-        """The processor, with its own options; once a process."""
-        factory = self.processor_factory
-        options = factory.options.model_validate(self.processor_options)
+        """The default processor, with its own options; once a process."""
+        return self._make(self.processor_factory)
+
+    def make_further_factories(self) -> list[ProcessorFactory]:
+        """The others that a company may name; once a process."""
+        return [self._make(each) for each in self.further_processors if each.name != self.processor_factory.name]
+
+    def _make(self, factory: Any) -> ProcessorFactory:
+        options = factory.options.model_validate(self.processor_options.get(factory.name, {}))
         made: ProcessorFactory = factory(options, call_deadline=self.call_deadline.total_seconds())
         return made
 

@@ -84,7 +84,7 @@ def claim_due(
     """Claim up to ``limit`` open transactions that are due at ``now``; the caller commits, then may act.
 
     A row is (transaction's columns as found *before* the claim, ``customer_uri``, ``charge_uri``,
-    ``sealed_processor_key``, ``parked_count``, ``database_now``). The claim itself is the UPDATE: one
+    ``sealed_processor_key``, ``processor``, ``parked_count``, ``database_now``). The claim itself is the UPDATE: one
     more attempt, in doubt, leased. A charge is claimed only while its invoice is processing, a refund
     only while it is settled; one in doubt always, since its outcome has to be found out.
     ``only_in_doubt`` leaves all others to somebody else.
@@ -137,9 +137,12 @@ def _due(at: ColumnElement[datetime], only_in_doubt: bool) -> Select[*tuple[Any,
             Transaction.attempt,
             Transaction.in_doubt,
             Transaction.last_send_at,
+            Transaction.created_at,
+            Invoice.scheduled_at,
             Customer.processor_uri.label("customer_uri"),
             charge.processor_uri.label("charge_uri"),
             Company.sealed_processor_key,
+            Company.processor,
             Company.parked_count,
             at.label("database_now"),
         )
@@ -172,7 +175,7 @@ def claim_pending(session: Session, now: datetime, *, limit: int, pending_after:
 
     The longest silent first. Asking changes nothing, so there is no lease: whoever takes one puts off the
     next question, by as long as the transaction has been pending, up to ``LONGEST_SILENCE``. A row has what
-    its submission is made of, ``processor_uri`` and ``sealed_processor_key``.
+    its submission is made of, ``processor_uri``, ``sealed_processor_key`` and ``processor``.
     """
     charge = aliased(Transaction)
     statement = (
@@ -186,11 +189,15 @@ def claim_pending(session: Session, now: datetime, *, limit: int, pending_after:
             Transaction.appears_on_statement_as,
             Transaction.submission_key,
             Transaction.processor_uri,
+            Transaction.created_at,
             Transaction.updated_at,
+            Invoice.scheduled_at,
             Customer.processor_uri.label("customer_uri"),
             charge.processor_uri.label("charge_uri"),
             Company.sealed_processor_key,
+            Company.processor,
         )
+        .join(Invoice, _same(Invoice, Transaction.company_guid, Transaction.invoice_guid))
         .join(Customer, _same(Customer, Transaction.company_guid, Transaction.customer_guid))
         .join(Company, Company.guid == Transaction.company_guid)
         .outerjoin(charge, _same(charge, Transaction.company_guid, Transaction.refund_of_guid))

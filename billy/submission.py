@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -31,9 +31,9 @@ from sqlalchemy.orm import Session
 from billy import clock
 from billy.books import Books, PlainBooks
 from billy.db import open_transactions, persist
-from billy.errors import InvalidRequest, OutcomeUnknown, ProcessorError, Refused, Unavailable
+from billy.errors import InvalidRequest, Misconfigured, OutcomeUnknown, ProcessorError, Refused, Unavailable
 from billy.models import Company, Customer, Transaction
-from billy.processors.base import Processor, ProcessorFactory, Submission, SubmissionType
+from billy.processors.base import Callback, Processor, ProcessorFactory, Submission, SubmissionType
 from billy.recording import Claim, Outcome, Result, Silence, record
 from billy.secrets import Vault
 from billy.settings import Settings
@@ -48,21 +48,40 @@ INVALID_INSTRUMENT = "invalid_funding_instrument"
 class Processors:
     """The adapters, by company. Each call asserts that this thread has no database transaction open."""
 
-    def __init__(self, factory: ProcessorFactory, vault: Vault) -> None:
+    def __init__(self, factory: ProcessorFactory, vault: Vault, further: Iterable[ProcessorFactory] = ()) -> None:
+        """``factory`` is for companies that name no processor, ``further`` ones for those that name them."""
         self._vault = vault
-        self._open = lru_cache(maxsize=1024)(lambda sealed_key: _Guarded(factory(vault.open(sealed_key))))
+        factories = {each.name: each for each in (factory, *further)}
+        self.names = tuple(factories)
+        """The default's first."""
+        self._open = lru_cache(maxsize=1024)(lambda name, key: _Guarded(factories[name](vault.open(key))))
+
+    @classmethod
+    def load(cls, settings: Settings, vault: Vault, factory: ProcessorFactory | None = None) -> Processors:
+        """All that the ini names; a default ``factory`` made elsewhere is shared with its maker."""
+        return cls(factory or settings.make_processor_factory(), vault, settings.make_further_factories())
 
     def of(self, company: Company) -> Processor:
-        """The adapter for a company's processor key."""
-        return self.with_key(company.sealed_processor_key)
+        """The adapter for a company's processor key; Misconfigured if the ini does not name its processor any more."""
+        return self.with_key(company.sealed_processor_key, company.processor)
 
-    def register_callback(self, company: Company) -> None:
-        """Have the company's processor call it back."""
-        self.of(company).register_callback(company.callback_url(self._vault))
+    def register_callback(self, company: Company) -> str | None:
+        """Have the company's processor call it back; what it signs that with, sealed, if it tells."""
+        secret = self.of(company).register_callback(company.callback_url(self._vault))
+        return None if secret is None else self._vault.seal(secret)
 
-    def with_key(self, sealed_processor_key: str) -> Processor:
-        """The same, from the stored key."""
-        processor: Processor = self._open(sealed_processor_key)
+    def read_callback(self, company: Company, body: bytes, headers: Mapping[str, str]) -> Callback | None:
+        """What a callback of the company's processor means."""
+        sealed = company.sealed_callback_secret
+        # An adapter that never told a secret need not take one.
+        options = {} if sealed is None else {"secret": self._vault.open(sealed)}
+        return self.of(company).read_callback(body, headers, **options)
+
+    def with_key(self, sealed_processor_key: str, name: str | None) -> Processor:
+        """The adapter for a stored key of the processor with that name, or of the default one."""
+        if name is not None and name not in self.names:
+            raise Misconfigured(f"billy.processors does not name {name}, the company's processor")
+        processor: Processor = self._open(name or self.names[0], sealed_processor_key)
         return processor
 
 
@@ -121,8 +140,11 @@ class Submitter:
             is_conclusive=row.in_doubt and row.database_now >= settled_at,
             send_before=began + (settings.lease - settings.call_deadline).total_seconds(),
             sealed_processor_key=row.sealed_processor_key,
+            processor=row.processor,
             parked_count=row.parked_count,
-            submission=submission_of(row, customer_uri=row.customer_uri, charge_uri=row.charge_uri),
+            submission=submission_of(
+                row, customer_uri=row.customer_uri, charge_uri=row.charge_uri, period=row.scheduled_at
+            ),
         )
 
     def _claim_new(self, session: Session, transaction: Transaction, *, send_before: float, now: datetime) -> Claim:
@@ -146,6 +168,7 @@ class Submitter:
             is_conclusive=False,
             send_before=send_before,
             sealed_processor_key=company.sealed_processor_key,
+            processor=company.processor,
             parked_count=company.parked_count,
             submission=submission_of(transaction, customer_uri=customer.processor_uri, charge_uri=charge_uri),
         )
@@ -156,7 +179,7 @@ class Submitter:
         """Send a claimed submission, or look it up. Needs no database; never raises."""
         customer_uri = None
         try:
-            processor = self.processors.with_key(claim.sealed_processor_key)
+            processor = self.processors.with_key(claim.sealed_processor_key, claim.processor)
             submission = claim.submission
             if submission.customer_uri is None and submission.type is not SubmissionType.REFUND:
                 submission = self._with_customer(processor, claim)
@@ -220,8 +243,14 @@ class Submitter:
         persist(session, lambda: self.record(session, outcomes, clock.utc_now(), Books))
 
 
-def submission_of(source: Any, *, customer_uri: str | None, charge_uri: str | None) -> Submission:
-    """From a transaction, or a row with its columns: to the letter what every retry of it says."""
+def submission_of(
+    source: Any, *, customer_uri: str | None, charge_uri: str | None, period: datetime | None = None
+) -> Submission:
+    """From a transaction, or a row with its columns: to the letter what every retry of it says.
+
+    ``period`` is when its invoice fell due. The transaction may be younger, and its key may not: after a restored
+    back-up a period is filed again under the key that it had.
+    """
     return Submission(
         type=SubmissionType(source.transaction_type.value),
         key=source.submission_key,
@@ -232,4 +261,5 @@ def submission_of(source: Any, *, customer_uri: str | None, charge_uri: str | No
         funding_instrument_uri=source.funding_instrument_uri,
         charge_uri=charge_uri,
         appears_on_statement_as=source.appears_on_statement_as,
+        not_before=source.created_at if period is None else min(source.created_at, period),
     )

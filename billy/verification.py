@@ -171,6 +171,16 @@ INVARIANTS = (
         """,
     ),
     Invariant(
+        "no_dispute_is_lost",
+        "No dispute was lost. Where one was, the charge's money is the customer's again, and a person decides what "
+        "he still owes.",
+        """
+        SELECT company_guid, transaction_guid, 'lost on ' || updated_at
+        FROM dispute
+        WHERE state = 'lost'
+        """,
+    ),
+    Invariant(
         "done_means_the_processor_has_it",
         "A transaction has a processor_uri and a status exactly if it is done.",
         """

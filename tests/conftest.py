@@ -151,11 +151,11 @@ def sandbox(settings: Settings) -> Any:
 
 
 @pytest.fixture
-def processors(sandbox: Any, vault: Vault) -> Any:
+def processors(settings: Settings, sandbox: Any, vault: Vault) -> Any:
     """The adapters by company."""
     from billy.submission import Processors
 
-    return Processors(sandbox, vault)
+    return Processors.load(settings, vault, sandbox)
 
 
 @pytest.fixture

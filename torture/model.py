@@ -81,6 +81,8 @@ class Died(BaseException):
 class Mortal:
     """A factory of adapters that may die in the middle of a submission."""
 
+    name = Sandbox.name
+
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
         self.dies: When | None = None

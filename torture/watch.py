@@ -102,9 +102,8 @@ class Watch:
             commit(dialect, connection)
             self._reach(name, When.AFTER, lambda: _cut_and_notice(connection))
 
-        def make_processor_factory(settings: Settings) -> Callable[[str], _Watched]:
-            factory = make_factory(settings)
-            return lambda key: _Watched(factory(key), self)
+        def make_processor_factory(settings: Settings) -> _WatchedFactory:
+            return _WatchedFactory(make_factory(settings), self)
 
         DefaultDialect.do_commit = do_commit  # type: ignore[method-assign]  # in a process that is ours to torture
         Settings.make_processor_factory = make_processor_factory  # type: ignore[method-assign, assignment]  # as above
@@ -136,6 +135,18 @@ class Watch:
                 time.sleep(self._stall)
             case Action.CUT:
                 cut()
+
+
+class _WatchedFactory:
+    """A factory of such adapters."""
+
+    def __init__(self, factory: Any, watch: Watch) -> None:
+        self.name = factory.name
+        self._factory = factory
+        self._watch = watch
+
+    def __call__(self, processor_key: str) -> _Watched:
+        return _Watched(self._factory(processor_key), self._watch)
 
 
 class _Watched:

@@ -72,18 +72,19 @@ def register_callback(request: Request, company: Company) -> None:
     """Have the processor call the company back; if that fails, the scheduler tries again."""
     try:
         with outside_database(request):
-            request.registry["billy.processors"].register_callback(company)
+            sealed_secret = request.registry["billy.processors"].register_callback(company)
     except ProcessorError as error:
         log.warning("callback_not_registered", company=company.guid, code=error.code)
     else:
         lock(request.db, company)
-        company.callback_registered_at = company.updated_at = clock.utc_now()
+        company.callback_was_registered(clock.utc_now(), sealed_secret=sealed_secret)
 
 
 def read_callback(request: Request, company: Company, body: bytes, headers: Mapping[str, str]) -> Callback | None:
     """What a callback means, after asking the processor itself."""
-    with _processor(request, company) as processor:
-        return processor.read_callback(body, headers)
+    with outside_database(request):
+        callback: Callback | None = request.registry["billy.processors"].read_callback(company, body, headers)
+        return callback
 
 
 def submit(request: Request, transactions: Sequence[Transaction]) -> None:

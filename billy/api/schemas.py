@@ -90,6 +90,7 @@ class CompanyCreate(Schema):
     """POST /v1/companies"""
 
     processor_key: ProcessorKey
+    processor: Name | None = None
     name: Name | None = None
 
 

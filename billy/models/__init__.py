@@ -10,6 +10,7 @@ plan                how much and how often
 subscription        a customer on a plan, and the filing of its invoices
 invoice             what is owed once; its status is derived from its charges
 transaction         one movement of money, its failures and the processor's events
+dispute             a charge that the customer's bank was asked to take back
 audit               what operators did by hand
 run                 the scheduler's diary
 base                composite keys, UTC instants, locks
@@ -20,6 +21,7 @@ from billy.models.audit import AuditEntry
 from billy.models.base import Base, lock
 from billy.models.company import ApiKey, Company
 from billy.models.customer import Customer
+from billy.models.dispute import Dispute, DisputeState, disputed
 from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
 from billy.models.lifecycle import InvoiceStatus, SubmitStatus, TransactionStatus
 from billy.models.plan import Plan, PlanType
@@ -36,6 +38,8 @@ __all__ = [
     "BillingRun",
     "Company",
     "Customer",
+    "Dispute",
+    "DisputeState",
     "Frequency",
     "Invoice",
     "InvoiceStatus",
@@ -50,6 +54,7 @@ __all__ = [
     "TransactionFailure",
     "TransactionStatus",
     "TransactionType",
+    "disputed",
     "lock",
     "lock_invoice",
     "lock_invoices",

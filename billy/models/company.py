@@ -31,10 +31,14 @@ class Company(Base):
     name: Mapped[str | None] = mapped_column(String(NAME_LENGTH))
     sealed_processor_key: Mapped[str] = mapped_column(String(1024))
     """The processor's API key, encrypted (``billy.secrets``)."""
+    processor: Mapped[str | None] = mapped_column(String(64))
+    """The name of its processor; empty is the server's default."""
     sealed_callback_key: Mapped[str] = mapped_column(String(1024))
     """The secret in the URL that the processor calls back, encrypted."""
     callback_base_url: Mapped[str | None] = mapped_column(String(512))
     """Where the processor reaches this server; the callback's whole URL holds a secret and is not stored."""
+    sealed_callback_secret: Mapped[str | None] = mapped_column(String(1024))
+    """What the processor signs its callbacks with, encrypted; empty where it does not, or did not tell."""
     callback_registered_at: Mapped[datetime | None]
     """When the processor accepted the callback; empty while that is an intent that runs retry."""
     parked_until: Mapped[datetime | None]
@@ -52,6 +56,7 @@ class Company(Base):
         now: datetime,
         *,
         processor_key: str,
+        processor: str | None = None,
         name: str | None = None,
         callback_base_url: str | None = None,
     ) -> tuple[Company, str]:
@@ -59,6 +64,7 @@ class Company(Base):
         company = cls(
             guid=new_guid("CP", now),
             name=name,
+            processor=processor,
             sealed_processor_key=vault.seal(processor_key),
             sealed_callback_key=vault.seal(new_key()),
             callback_base_url=callback_base_url and callback_base_url.rstrip("/"),
@@ -105,10 +111,24 @@ class Company(Base):
         """Whether ``key`` is the one in the company's callback URL."""
         return hmac.compare_digest(vault.open(self.sealed_callback_key).encode(), key.encode("utf-8", "replace"))
 
+    def callback_was_registered(self, now: datetime, *, sealed_secret: str | None) -> None:
+        """The processor calls back; what it signs that with is told once, so an absent one changes nothing."""
+        self.callback_registered_at = self.updated_at = now
+        if sealed_secret is not None:
+            self.sealed_callback_secret = sealed_secret
+
+    @property
+    def sealed_secrets(self) -> list[str]:
+        """All that is encrypted."""
+        sealed = (self.sealed_processor_key, self.sealed_callback_key, self.sealed_callback_secret)
+        return [each for each in sealed if each is not None]
+
     def rotate_secrets(self, vault: Vault, now: datetime) -> None:
-        """Seal both secrets anew under the vault's first key."""
+        """Seal all secrets anew under the vault's first key."""
         self.sealed_processor_key = vault.rotate(self.sealed_processor_key)
         self.sealed_callback_key = vault.rotate(self.sealed_callback_key)
+        if self.sealed_callback_secret is not None:
+            self.sealed_callback_secret = vault.rotate(self.sealed_callback_secret)
         self.updated_at = now
 
     def park(self, now: datetime) -> None:

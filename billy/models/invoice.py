@@ -8,7 +8,7 @@ to the session.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -151,10 +151,11 @@ class Invoice(Owned):
         self._cancel_open(self.charges, now)
         self.follow_charges(now)
 
-    def refund(self, amount: int, now: datetime) -> list[Transaction]:
+    def refund(self, amount: int, now: datetime, *, disputed: Collection[str] = ()) -> list[Transaction]:
         """Give ``amount`` cents back: one refund for each charge it takes, duplicates first.
 
-        InvalidOperationError where the invoice is not settled, is a pay-out, or less than that is left.
+        InvalidOperationError where the invoice is not settled, is a pay-out, or less than that is left;
+        MoneyMoving where that takes one of the ``disputed`` charges, whose money is the customer's bank's for now.
         """
         if self.transaction_type is not TransactionType.DEBIT:
             raise InvalidOperationError("You can only refund an invoice that debits the customer, not a pay-out")
@@ -169,6 +170,11 @@ class Invoice(Owned):
         refunds = []
         for charge, cents in refundable:
             part = min(cents, amount)
+            if part and charge.guid in disputed:
+                raise MoneyMoving(
+                    f"Transaction {charge.guid} of invoice {self.guid} is disputed; the customer's bank has taken the "
+                    "money back until it has decided"
+                )
             if part:
                 amount -= part
                 refunds.append(self._refund_of(charge, part, now))

@@ -43,20 +43,18 @@ from billy.errors import (
     Refused,
     Unavailable,
 )
+from billy.processors.answers import Lost, json_of, text_of
 from billy.processors.balanced_codes import is_hard
 from billy.processors.balanced_wire import (
     URI,
     Call,
-    Lost,
     Resource,
     age,
-    json_of,
     links_of,
     meta_of,
     meta_values,
     only,
     path_of,
-    text_of,
     to_path,
 )
 from billy.processors.base import Callback, Receipt, ReceiptStatus, Record, Submission, SubmissionType
@@ -245,7 +243,7 @@ class BalancedProcessor:
                 # Its own text may quote the URL, which is a secret.
                 raise Refused("Balanced refuses the callback's URL", code=refused.code, number=refused.number) from None
 
-    def read_callback(self, body: bytes, headers: Mapping[str, str]) -> Callback | None:
+    def read_callback(self, body: bytes, headers: Mapping[str, str], *, secret: str | None = None) -> Callback | None:
         """What a callback means. Of its body only the event's id is used; all else is asked for anew."""
         event_id = _event_id(body)
         with self._asking() as call:

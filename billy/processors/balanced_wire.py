@@ -9,21 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlencode
 
 import orjson
 
-from billy import clock
 from billy.errors import InvalidURIFormat, Misconfigured, Refused, Unavailable
+from billy.processors.answers import Lost, json_of, retry_after, text_of
 from billy.processors.balanced_codes import is_hard
 from billy.processors.http import AnswerLost, Deadline, HttpClient, NotSent
 
 META_LENGTH = 255
-
-LONGEST_PAUSE = 86_400.0
-"""Seconds; who asks for more is asked again after these."""
 
 PAGE = 25
 """Records asked for at a time; the largest that Balanced allows is not known."""
@@ -85,21 +81,13 @@ class Call:
         if status in (401, 403):
             raise Misconfigured(f"Balanced answers {status} to the company's key")
         if status == 429:
-            raise Unavailable("Balanced asks to slow down", retry_after=_retry_after(answer.headers))
+            raise Unavailable("Balanced asks to slow down", retry_after=retry_after(answer.headers))
         told = json_of(answer.body)
         if status in (200, 201) and told is not None:
             return told
         if status in (400, 402, 404, 409) and (refused := _refusal(told, status)) is not None:
             raise refused
-        raise Lost(f"Balanced answers {status}", retry_after=_retry_after(answer.headers))
-
-
-class Lost(Exception):
-    """No answer that could be used, though the request may have been acted on."""
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+        raise Lost(f"Balanced answers {status}", retry_after=retry_after(answer.headers))
 
 
 # --- URIs ---
@@ -139,15 +127,6 @@ def to_path(uri: str, *kinds: str) -> str:
 def meta_values(values: Mapping[str, str]) -> dict[str, str]:
     """``meta`` as it may be sent: values have a limit."""
     return {name: value[:META_LENGTH] for name, value in values.items()}
-
-
-def json_of(body: bytes) -> dict[str, Any] | None:
-    """A JSON object, or None for anything else."""
-    try:
-        told = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    return told if isinstance(told, dict) else None
 
 
 def _refusal(told: Mapping[str, Any] | None, status: int) -> Refused | None:
@@ -196,21 +175,3 @@ def meta_of(resource: Resource) -> dict[str, str]:
     """What whoever made a resource wrote on it."""
     meta = resource.get("meta")
     return {name: value for name, value in meta.items() if isinstance(value, str)} if isinstance(meta, dict) else {}
-
-
-def text_of(value: object, most: int) -> str:
-    """Text of the service, fit to be stored and logged; empty if it is none."""
-    # Control characters, NUL among them, are not for the database, nor for logs.
-    return "".join(c if c.isprintable() else " " for c in value)[:most] if isinstance(value, str) else ""
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    value = headers.get("Retry-After", "").strip()
-    try:
-        if value.isascii() and value.isdigit():
-            seconds = float(value)
-        else:
-            seconds = (parsedate_to_datetime(value) - clock.utc_now()).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_PAUSE)

@@ -63,6 +63,8 @@ class Submission:
     charge_uri: str | None
     """The processor's record of the charge that a refund gives back; None otherwise."""
     appears_on_statement_as: str | None
+    not_before: datetime | None = None
+    """Nothing of this key was sent before: where a look-up may begin. The clock is the sender's."""
 
     @property
     def description(self) -> str:
@@ -91,6 +93,18 @@ class Record:
     """Cents."""
 
 
+class DisputeStatus(StrEnum):
+    """Where a customer's complaint to his bank about a charge stands. It moves money of its own."""
+
+    INQUIRY = "inquiry"
+    """The bank asks; the money stays, and may be refunded."""
+    OPEN = "open"
+    """The bank took the money back until it has decided. It cannot be refunded as well."""
+    WON = "won"
+    """The money is the company's again."""
+    LOST = "lost"
+
+
 @dataclass(frozen=True, slots=True)
 class Callback:
     """What a callback turned out to mean, after asking the processor itself."""
@@ -100,6 +114,8 @@ class Callback:
     transaction_guid: str
     occurred_at: datetime
     receipt: Receipt
+    dispute: DisputeStatus | None = None
+    """Where the event is about a dispute of the charge; that changes no status."""
 
 
 class Processor(Protocol):
@@ -147,13 +163,18 @@ class Processor(Protocol):
         More than ``look_up`` tells: two that did not fail are a double charge. What fails raises as there.
         """
 
-    def register_callback(self, url: str) -> None:
-        """Have the processor call ``url`` on every event. Registering the same URL again is harmless."""
+    def register_callback(self, url: str) -> str | None:
+        """Have the processor call ``url`` on every event. Registering the same URL again is harmless.
 
-    def read_callback(self, body: bytes, headers: Mapping[str, str]) -> Callback | None:
+        Returns the secret by which the processor signs its callbacks, where it has one and tells it: it is
+        kept, encrypted, and handed to ``read_callback``. None changes nothing about what is kept.
+        """
+
+    def read_callback(self, body: bytes, headers: Mapping[str, str], *, secret: str | None = None) -> Callback | None:
         """What a callback means, re-fetched from the processor; None for one that does not concern us.
 
-        Raises InvalidCallbackPayload for a body that is malformed, forged or another company's.
+        ``secret`` is what ``register_callback`` returned. Raises InvalidCallbackPayload for a body that is
+        malformed, forged or another company's. A record that can never succeed any more may be ended there.
         """
 
 

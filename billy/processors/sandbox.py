@@ -220,7 +220,7 @@ class SandboxProcessor:
         with self._ledger.writing() as db:
             db.execute("INSERT OR IGNORE INTO callbacks VALUES (?, ?)", (self.company, url))
 
-    def read_callback(self, body: bytes, headers: Mapping[str, str]) -> Callback | None:
+    def read_callback(self, body: bytes, headers: Mapping[str, str], *, secret: str | None = None) -> Callback | None:
         """What ``Sandbox.settle`` announced, with the record as it stands now."""
         self._call()
         try:

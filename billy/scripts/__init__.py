@@ -28,6 +28,7 @@ SUBCOMMANDS = {
     "reconcile": "Ask the processor about what is pending or in doubt; exit 1 if its books and ours differ.",
     "sandbox-settle": "Say how a pending charge ended: only with the sandbox processor.",
     "balanced-simulator": "Serve a simulator of Balanced Payments, for tests: it moves no money.",
+    "stripe-simulator": "Serve a simulator of Stripe, for tests: it moves no money.",
     "generate-secret": "Print a fresh key for billy.secret_keys.",
     "settings": "Print every option of the ini: name, default, meaning.",
 }

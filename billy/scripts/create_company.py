@@ -25,7 +25,8 @@ from billy.settings import Settings
     help="Its key at the payment processor. Others may see a command's options: rather leave it out, and it is"
     " asked for, or read from standard input.",
 )
-def create_company(settings: Settings, name: str | None, processor_key: str | None) -> None:
+@click.option("--processor", help="The name of its processor, if it is not the server's default.")
+def create_company(settings: Settings, name: str | None, processor_key: str | None, processor: str | None) -> None:
     """Register a company and print its API key.
 
     The API key is shown this once and kept only as a hash. Where billy.callback_base_url is set, the next run
@@ -36,6 +37,9 @@ def create_company(settings: Settings, name: str | None, processor_key: str | No
         raise click.UsageError(f"A processor key has 1 to {PROCESSOR_KEY_LENGTH} characters.")
     if name is not None and len(name) > NAME_LENGTH:
         raise click.UsageError(f"A name has at most {NAME_LENGTH} characters.")
+    names = [factory.name for factory in (settings.processor_factory, *settings.further_processors)]
+    if processor is not None and processor not in names:
+        raise click.UsageError(f"The settings name {', '.join(names)}, and no processor {processor}.")
     vault, now = Vault(settings.secret_keys), clock.utc_now()
     with open_sessions(settings).begin() as session:
         company, api_key = Company.register(
@@ -43,6 +47,7 @@ def create_company(settings: Settings, name: str | None, processor_key: str | No
             vault,
             now,
             processor_key=processor_key,
+            processor=processor or names[0],
             name=name or None,
             callback_base_url=settings.callback_base_url,
         )

@@ -27,6 +27,7 @@ from billy.scripts.init_db import initialize
 from billy.scripts.player import Player
 from billy.scripts.processes import Processes, scheduler_command, server_command, start_simulator
 from billy.scripts.story import Story
+from billy.scripts.stripe_story import StripeStory
 from billy.settings import Settings
 
 INI = """\
@@ -53,6 +54,12 @@ billy.processor_factory = billy.processors.balanced.Balanced
 billy.balanced.base_url = {balanced_url}
 """
 
+STRIPE = """\
+billy.processor_factory = billy.processors.stripe.Stripe
+billy.stripe.base_url = {stripe_url}
+billy.stripe.statement_suffix_length = 14
+"""
+
 
 @click.command("demo", epilog="""\b
 Exit codes:
@@ -63,10 +70,10 @@ Exit codes:
 @click.option("--url", help="Play against a server that runs with the settings INI, instead of one of our own.")
 @click.option(
     "--processor",
-    type=click.Choice(["sandbox", "balanced"]),
+    type=click.Choice(["sandbox", "balanced", "stripe"]),
     default="sandbox",
     show_default=True,
-    help="Balanced is played by its simulator, which is started too.",
+    help="Balanced and Stripe are played by their simulators, which are started too.",
 )
 def demo(ini: str | None, url: str | None, processor: str) -> None:
     """Play the API's story against a real server, and check every answer.
@@ -75,14 +82,15 @@ def demo(ini: str | None, url: str | None, processor: str) -> None:
     invoices are paid, refused, refunded and canceled, a card is declined twice and a bank account takes its
     time. The scheduler runs as the command process-transactions. Everything happens in a directory that is
     deleted afterwards, unless --url and INI name a server of yours, which must use the sandbox and
-    billy.company.display_callback_key. With Balanced the story is another: it is about what happens at the
-    processor, and about the callback that comes from there.
+    billy.company.display_callback_key. With Balanced and with Stripe the story is another: it is about what happens
+    at the processor, and about the callbacks that come from there.
     """
-    if processor == "balanced":
+    if processor != "sandbox":
         if url is not None or ini is not None:
-            raise click.UsageError("Balanced is played against servers of our own only.")
-        with _balanced_server() as (url, ini, balanced_url):
-            _tell(BalancedStory(url, balanced_url, run_scheduler=partial(_run_scheduler, ini)))
+            raise click.UsageError(f"{processor.title()} is played against servers of our own only.")
+        story = BalancedStory if processor == "balanced" else StripeStory
+        with _server_with_simulator(processor) as (url, ini, processor_url):
+            _tell(story(url, processor_url, run_scheduler=partial(_run_scheduler, ini)))
         return
     if (url is None) != (ini is None):
         raise click.UsageError("--url and INI go together: the scheduler needs the settings of that server.")
@@ -115,7 +123,7 @@ def _run_scheduler(ini: str, *, owns_server: bool = True) -> None:
         raise BillyError(f"process-transactions ended with exit code {done.returncode}:\n{done.stderr}")
 
 
-def _tell(story: Story | BalancedStory) -> None:
+def _tell(story: Story | BalancedStory | StripeStory) -> None:
     console = Console()
     with console.status("The story is being played, which takes some seconds …"):
         story.play(story.tell)
@@ -141,13 +149,14 @@ def _server() -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _balanced_server() -> Iterator[tuple[str, str, str]]:
-    """The same with a simulator of Balanced beside it: Billy's URL, its ini, and the simulator's URL."""
+def _server_with_simulator(processor: str) -> Iterator[tuple[str, str, str]]:
+    """The same with a simulated processor beside it: Billy's URL, its ini, and the simulator's URL."""
     with Processes() as processes:
-        balanced_url = f"http://127.0.0.1:{_free_port()}"
-        start_simulator(processes, balanced_url)
-        with _started(processes, BALANCED.format(balanced_url=balanced_url)) as (url, ini):
-            yield url, ini, balanced_url
+        simulator_url = f"http://127.0.0.1:{_free_port()}"
+        start_simulator(processes, simulator_url, processor)
+        options = BALANCED if processor == "balanced" else STRIPE
+        with _started(processes, options.format(balanced_url=simulator_url, stripe_url=simulator_url)) as (url, ini):
+            yield url, ini, simulator_url
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def process_transactions(settings: Settings, every: timedelta | None, concurrenc
     """
     set_up_logging(settings)
     sessions = open_sessions(settings)
-    submitter = Submitter(settings, Processors(settings.make_processor_factory(), Vault(settings.secret_keys)))
+    submitter = Submitter(settings, Processors.load(settings, Vault(settings.secret_keys)))
     stopping = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         # What is under way is finished and recorded; a second signal is the shell's business.

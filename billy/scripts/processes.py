@@ -99,10 +99,10 @@ def scheduler_command(ini: str, *options: str) -> list[str]:
     return ["billy.scripts", "process-transactions", "-c", ini, *options]
 
 
-def start_simulator(processes: Processes, url: str) -> None:
-    """Start a simulator of Balanced at ``url``, and return when it answers."""
+def start_simulator(processes: Processes, url: str, processor: str = "balanced") -> None:
+    """Start a simulator of Balanced, or of Stripe, at ``url``, and return when it answers."""
     host, _, port = url.removeprefix("http://").rpartition(":")
-    command = ["billy.scripts", "balanced-simulator", "--host", host, "--port", port, "--retry-delay", "5"]
+    command = ["billy.scripts", f"{processor}-simulator", "--host", host, "--port", port, "--retry-delay", "5"]
     processes.start("simulator", command, show=lambda line: False)
     processes.wait_for(f"{url}/simulator/ledger")
 

@@ -44,7 +44,7 @@ def reconcile(settings: Settings, pending_after: timedelta | None, concurrency: 
     check_clock(sessions, now)
     if pending_after is not None:
         settings = settings.model_copy(update={"reconcile_after": pending_after})
-    submitter = Submitter(settings, Processors(settings.make_processor_factory(), Vault(settings.secret_keys)))
+    submitter = Submitter(settings, Processors.load(settings, Vault(settings.secret_keys)))
     summary, differences = reconcile_now(sessions, settings, submitter, now, concurrency=concurrency)
     if as_json:
         for difference in differences:

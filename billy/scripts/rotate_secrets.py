@@ -41,7 +41,7 @@ def rotate_secrets(settings: Settings) -> None:
                 try:
                     rotated += _rotate(session, company, vault, newest, clock.utc_now())
                 except ConfigurationError:
-                    session.expire(company)  # one of its two secrets may have been changed
+                    session.expire(company)  # one of its secrets may have been changed
                     unreadable.append(company.guid)
     click.echo(f"rotated: {rotated}")
     if unreadable:
@@ -53,7 +53,7 @@ def _next_guids(session: Session, *, after: str, most: int) -> Sequence[str]:
 
 
 def _rotate(session: Session, company: Company, vault: Vault, newest: Vault, now: datetime) -> bool:
-    if all(_opens(newest, sealed) for sealed in (company.sealed_processor_key, company.sealed_callback_key)):
+    if all(_opens(newest, sealed) for sealed in company.sealed_secrets):
         return False
     company.rotate_secrets(vault, now)
     session.add(

@@ -17,7 +17,7 @@ from billy.errors import ConfigurationError
 from billy.processors.base import ProcessorFactory
 from billy.scripts import EXIT_CODES
 from billy.scripts.common import ini_argument, read_ini
-from billy.settings import Settings
+from billy.settings import Settings, read_factories
 
 
 @click.command("settings", epilog=EXIT_CODES)
@@ -25,7 +25,7 @@ from billy.settings import Settings
 def settings(ini: str | None) -> None:
     """Print every option of the ini: name, default, meaning.
 
-    With an ini, its processor's own options too. Every value may be `env:NAME`, taken from an environment
+    With an ini, its processors' own options too. Every value may be `env:NAME`, taken from an environment
     variable, or `file:PATH`, taken from a file. Durations are written 30s, 15m, 24h, 2d. No value of the
     ini is shown.
     """
@@ -38,8 +38,9 @@ def settings(ini: str | None) -> None:
 def _options(ini: str | None) -> Iterator[tuple[str, FieldInfo]]:
     yield from _named(Settings)
     if ini is not None:
-        factory = _processor_factory(read_ini(ini))
-        yield from _named(factory.options, prefix=f"billy.{factory.name}.")
+        options = read_ini(ini)
+        for factory in {each.name: each for each in (_processor_factory(options), *_further(options))}.values():
+            yield from _named(factory.options, prefix=f"billy.{factory.name}.")
 
 
 def _processor_factory(options: dict[str, str]) -> ProcessorFactory:
@@ -49,6 +50,13 @@ def _processor_factory(options: dict[str, str]) -> ProcessorFactory:
     except (ImportError, ValueError) as error:
         raise ConfigurationError(f"billy.processor_factory: {error}") from None
     return factory
+
+
+def _further(options: dict[str, str]) -> tuple[ProcessorFactory, ...]:
+    try:
+        return tuple(read_factories(options.get("billy.processors", "")))
+    except ValueError as error:
+        raise ConfigurationError(f"billy.processors: {error}") from None
 
 
 def _named(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from billy.errors import Misconfigured, Unavailable
+from billy.models import Company
 from tests.api.shapes import COMPANY, mistakes, text
 from tests.api.steps import MISSING, refusals
 from tests.support.client import basic
@@ -59,6 +60,19 @@ def test_wrong_parameters_of_a_registration_are_named(api, bystander):
         ("name", "\ud800", "Field holds a character that cannot be stored"),
     ]
     assert refusals(api.anonymous, "POST", "/v1/companies", REGISTRATION, wrong_json, as_json=True) == wrong_json
+
+
+@pytest.mark.parametrize("named", [{}, {"processor": "sandbox"}, {"processor": ""}])
+def test_a_company_has_the_processor_that_it_names_or_the_default(api, session, named, bystander):
+    record = api.anonymous.post("/v1/companies", {**REGISTRATION, **named}).json
+    assert session.get_one(Company, record["guid"]).processor == "sandbox"
+
+
+@pytest.mark.ini({"billy.processors": "balanced"})
+def test_a_processor_that_is_unknown_or_not_enabled_is_named(api, bystander):
+    text = "Must be one of sandbox, balanced"
+    wrong = [("processor", "stripe", text), ("processor", "Sandbox", text), ("processor", "nobody", text)]
+    assert refusals(api.anonymous, "POST", "/v1/companies", REGISTRATION, wrong) == wrong
 
 
 def test_the_longest_processor_key_and_name_are_taken(api, sandbox, bystander):

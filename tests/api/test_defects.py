@@ -853,6 +853,7 @@ class Watching:
     """A processor factory that notes how many database transactions are open at each call."""
 
     def __init__(self, factory, before=lambda name: None):
+        self.name = factory.name
         self._factory = factory
         self._before = before
         self.open = {}

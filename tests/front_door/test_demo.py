@@ -38,9 +38,22 @@ def test_the_story_with_balanced_ends_well(start: Start) -> None:
     assert "ak-test-" not in demo.output
 
 
-def test_balanced_is_never_played_on_somebodys_server(start: Start, development_ini: Any) -> None:
+def test_the_story_with_stripe_ends_well(start: Start) -> None:
+    demo = start("billy.scripts", "demo", "--processor", "stripe", COLUMNS="300")
+
+    assert demo.end() == 0, demo.output
+    assert "answers were right." in demo.output
+    assert "✗" not in demo.output
+    for told in ("/v1/payment_intents/pi_", "/v1/refunds/re_", "POST /simulator/disputes", "409", "/refund"):
+        assert told in demo.output
+    assert "sk_test_" not in demo.output
+    assert "whsec_" not in demo.output
+
+
+@pytest.mark.parametrize("processor", ["balanced", "stripe"])
+def test_a_processor_is_never_played_on_somebodys_server(start: Start, development_ini: Any, processor: str) -> None:
     given = (development_ini, "--url", "http://127.0.0.1:9")
-    assert start("billy.scripts", "demo", "--processor", "balanced", *given).end() == 2
+    assert start("billy.scripts", "demo", "--processor", processor, *given).end() == 2
 
 
 def test_it_plays_against_a_server_that_runs(start: Start, development_ini: Any, port: int) -> None:

@@ -112,7 +112,8 @@ def test_autogenerate_finds_nothing_to_do(migrations: Path, sqlite: Engine) -> N
 
 
 PLAN_WITH_SUBSCRIPTION = """
-    INSERT INTO company VALUES ('CP1', NULL, '', '', NULL, NULL, NULL, 0, '2026-01-01', '2026-01-01');
+    INSERT INTO company (guid, sealed_processor_key, sealed_callback_key, parked_count, created_at, updated_at)
+        VALUES ('CP1', '', '', 0, '2026-01-01', '2026-01-01');
     INSERT INTO customer VALUES ('CP1', 'CU1', NULL, NULL, 0, '2026-01-01', '2026-01-01');
     INSERT INTO plan VALUES
         ('CP1', 'PL1', 'debit', 'monthly', 1, 500, NULL, NULL, NULL, 0, '2026-01-01', '2026-01-01');

@@ -20,9 +20,11 @@ import urllib3
 
 from billy.errors import Unavailable
 from billy.processors.balanced import Balanced, BalancedOptions
-from billy.processors.base import Processor, ReceiptStatus, Submission
+from billy.processors.base import Processor, ReceiptStatus, Submission, SubmissionType
 from billy.processors.sandbox import Sandbox, SandboxOptions
+from billy.processors.stripe import Stripe, StripeOptions
 from billy.testing.balanced_simulator import BalancedSimulator
+from billy.testing.stripe_simulator import StripeSimulator
 
 
 class Kind(StrEnum):
@@ -74,7 +76,10 @@ class Harness(Protocol):
     unknown_customer: str
     """A URI that could be a customer's, and is not."""
 
-    def instrument(self, kind: Kind) -> str | None:
+    takes_back: bool
+    """Whether a success can turn into a failure; elsewhere a bank's late no is a dispute."""
+
+    def instrument(self, kind: Kind, purpose: SubmissionType = SubmissionType.DEBIT) -> str | None:
         """The URI of an instrument of ``company`` that behaves so; None where the processor has no such thing."""
 
     def their_instrument(self) -> str:
@@ -115,6 +120,7 @@ class SandboxHarness:
     """The sandbox, with its ledger in memory or in a file."""
 
     call_deadline = 0.6
+    takes_back = True
     secret = "sk_sandbox_do_not_tell"
     unknown_customer = "/customers/not-found"
 
@@ -146,7 +152,7 @@ class SandboxHarness:
         self.other: Processor = self.sandbox("sk_another_company")
         self.revoked: Processor = self.sandbox("revoked")
 
-    def instrument(self, kind: Kind) -> str | None:
+    def instrument(self, kind: Kind, purpose: SubmissionType = SubmissionType.DEBIT) -> str | None:
         return f"/cards/{self._names[kind]}"
 
     def their_instrument(self) -> str:
@@ -207,6 +213,7 @@ class BalancedHarness:
 
     call_deadline = 0.6
     idempotent = False
+    takes_back = True
     unknown_customer = "/customers/CUdoesnotexist00000000"
 
     _behaviors = {
@@ -233,7 +240,7 @@ class BalancedHarness:
         self.other: Processor = self.balanced(self.others_secret)
         self.revoked: Processor = self.balanced("ak-test-revoked")
 
-    def instrument(self, kind: Kind) -> str | None:
+    def instrument(self, kind: Kind, purpose: SubmissionType = SubmissionType.DEBIT) -> str | None:
         if kind is Kind.UNKNOWN:
             return "/cards/CCdoesnotexist00000000"
         if kind is Kind.DEBIT_ONLY:
@@ -319,8 +326,102 @@ class BalancedHarness:
         self.simulator.stop()
 
 
+class StripeHarness:
+    """The adapter to Stripe, over sockets, with the simulator behind them."""
+
+    call_deadline = 0.6
+    idempotent = True
+    takes_back = False
+    unknown_customer = "cus_doesnotexist"
+
+    _behaviors = {
+        Kind.SUCCEEDS: "succeeds",
+        Kind.PENDING: "pending",
+        Kind.DECLINED: "declined",
+        Kind.DECLINED_TWICE: "declined-twice",
+        Kind.STOLEN: "stolen",
+        Kind.SLOW_DOWN: "slow-down",
+        Kind.LOST_BEFORE: "lost-before",
+        Kind.LOST_AFTER: "lost-after",
+        Kind.TOO_SLOW: "slow",
+        Kind.DEBIT_ONLY: "succeeds",
+        Kind.REFUND_PENDING: "refund-pending",
+        Kind.REFUND_LOST: "refund-lost-after",
+    }
+
+    def __init__(self) -> None:
+        self.simulator = StripeSimulator()
+        self.simulator.start()
+        options = StripeOptions(base_url=self.simulator.url, statement_suffix_length=18)
+        self.stripe = Stripe(options, call_deadline=self.call_deadline)
+        self.secret, self.others_secret = self.simulator.new_key(), self.simulator.new_key()
+        self.company: Processor = self.stripe(self.secret)
+        self.other: Processor = self.stripe(self.others_secret)
+        self.revoked: Processor = self.stripe("sk_test_revoked")
+
+    def instrument(self, kind: Kind, purpose: SubmissionType = SubmissionType.DEBIT) -> str | None:
+        if purpose is SubmissionType.CREDIT and kind in (Kind.SUCCEEDS, Kind.UNKNOWN):
+            return "acct_doesnotexist" if kind is Kind.UNKNOWN else self.simulator.connected_account(self.secret)
+        if kind is Kind.UNKNOWN:
+            return "pm_doesnotexist"
+        # What failed at once is a refusal, and it is away for all instruments, or for none.
+        behavior = self._behaviors.get(kind)
+        return behavior and self.simulator.payment_method(self.secret, behavior)
+
+    def their_instrument(self) -> str:
+        return self.simulator.payment_method(self.others_secret, "succeeds")
+
+    def moved(self, submission: Submission) -> int:
+        keys = [
+            record["metadata"]["billy.submission_key"]
+            for record in self.simulator.ledger()
+            if record.get("status", "succeeded") in ("succeeded", "processing", "pending")
+        ]
+        return keys.count(submission.key)
+
+    def kept(self, processor_uri: str) -> Kept:
+        record = self.simulator.record(processor_uri)
+        return Kept(
+            amount=record["amount"],
+            key=record["metadata"]["billy.submission_key"],
+            transaction_guid=record["metadata"]["billy.transaction_guid"],
+            appears_on_statement_as=record.get("statement_descriptor_suffix"),
+            description=record.get("description", ""),
+        )
+
+    def event(self, processor_uri: str, status: ReceiptStatus) -> tuple[bytes, Mapping[str, str]]:
+        event = self.simulator.settle(processor_uri, status)
+        return self.simulator.body_of(event), {"Content-Type": "application/json"}
+
+    def event_id(self, body: bytes) -> str:
+        return str(json.loads(body)["id"])
+
+    def event_about_something_else(self) -> tuple[bytes, Mapping[str, str]]:
+        method = self.simulator.payment_method(self.secret, "succeeds")
+        event = self.simulator.announce(method, "payment_method.attached")
+        return self.simulator.body_of(event), {"Content-Type": "application/json"}
+
+    def callback_urls(self) -> list[str]:
+        return self.simulator.callback_urls(self.secret)
+
+    def down(self) -> AbstractContextManager[None]:
+        return self.simulator.down()
+
+    def hanging(self) -> AbstractContextManager[None]:
+        return self.simulator.hanging()
+
+    def without_idempotency(self) -> StripeHarness:
+        self.simulator.idempotent = False
+        return self
+
+    def close(self) -> None:
+        self.stripe.http.close()
+        self.simulator.stop()
+
+
 HARNESSES: dict[str, Callable[[Path], Harness]] = {
     "sandbox in memory": lambda directory: SandboxHarness(":memory:"),
     "sandbox in a file": lambda directory: SandboxHarness(str(directory / "ledger.sqlite")),
     "balanced": lambda directory: BalancedHarness(),
+    "stripe": lambda directory: StripeHarness(),
 }

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.processors": ("billy.processors.base", "billy.errors", "billy.clock"),
     "billy.processors.base": ("billy.errors",),
     "billy.processors.balanced": (
+        "billy.processors.answers",
         "billy.processors.balanced_codes",
         "billy.processors.balanced_wire",
         "billy.processors.base",
@@ -34,10 +35,26 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "billy.errors",
     ),
     "billy.processors.balanced_wire": (
+        "billy.processors.answers",
         "billy.processors.balanced_codes",
         "billy.processors.http",
         "billy.errors",
+    ),
+    "billy.processors.stripe": (
+        "billy.processors.answers",
+        "billy.processors.base",
+        "billy.processors.http",
+        "billy.processors.stripe_codes",
+        "billy.processors.stripe_wire",
         "billy.clock",
+        "billy.errors",
+    ),
+    "billy.processors.stripe_wire": (
+        "billy.processors.answers",
+        "billy.processors.http",
+        "billy.processors.stripe_codes",
+        "billy.clock",
+        "billy.errors",
     ),
     "billy.processors.sandbox": (
         "billy.processors.base",

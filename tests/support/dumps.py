@@ -11,6 +11,7 @@ from tests.support.databases import program
 
 # pg_dump's protection against hostile dumps: another random word each time.
 _RESTRICT = re.compile(r"^\\(un)?restrict .*$", re.MULTILINE)
+_QUOTED = re.compile(r'^CREATE TABLE "(\w+)"')
 _COMMENT = re.compile(r"^--.*$", re.MULTILINE)
 
 
@@ -38,7 +39,9 @@ def _postgresql(engine: Engine) -> list[str]:
 
 def _sqlite(engine: Engine) -> list[str]:
     with engine.connect() as connection:
-        return list(connection.scalars(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")))
+        statements = connection.scalars(text("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        # A table that a migration rebuilt has its name in quotation marks.
+        return [_QUOTED.sub(r"CREATE TABLE \1", statement) for statement in statements]
 
 
 def _sorted_lines(statement: str) -> str:

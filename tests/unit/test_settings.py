@@ -270,6 +270,8 @@ def test_a_required_option_that_is_left_empty_is_named(option: str) -> None:
         ("billy.processor_factory", "billy.processors.nobody.Nobody", "cannot import 'billy.processors.nobody.Nobody'"),
         ("billy.processor_factory", "billy.processors.sandbox.Nobody", "cannot import"),
         ("billy.processor_factory", "datetime.datetime", "is not a processor"),
+        ("billy.processors", "sandbox nobody", "there is no processor 'nobody', but balanced, sandbox, stripe"),
+        ("billy.processors", "datetime.datetime", "is not a processor"),
         ("billy.sandbox.slow", "-1", "greater than or equal to 0"),
         ("sqlalchemy.url", "the usual one", "database URL"),
         ("sqlalchemy.url", "mysql://db/billy", "database URL"),
@@ -280,6 +282,31 @@ def test_a_wrong_value_is_named_and_explained(option: str, value: str, text: str
 
     assert mistake.startswith(f"{option}: ")
     assert text in mistake
+
+
+def test_further_processors_are_made_with_their_own_options() -> None:
+    settings = load(
+        {
+            "billy.processors": "stripe, sandbox billy.processors.balanced.Balanced",
+            "billy.stripe.currency": "eur",
+            "billy.balanced.base_url": "http://127.0.0.1:1",
+            "billy.sandbox.slow": "2",
+        }
+    )
+    stripe, balanced = settings.make_further_factories()  # the default is none of them
+    assert (stripe.name, balanced.name) == ("stripe", "balanced")
+    assert (stripe.settings.currency, stripe.call_deadline) == ("eur", 10)  # type: ignore[attr-defined]
+    assert balanced.settings.base_url == "http://127.0.0.1:1"  # type: ignore[attr-defined]
+    assert settings.make_processor_factory().settings.slow == 2  # type: ignore[attr-defined]
+
+
+def test_an_option_of_a_processor_that_is_not_enabled_is_refused() -> None:
+    assert mistakes({"billy.stripe.currency": "eur"}) == ["billy.stripe.currency: there is no such option"]
+
+
+def test_a_wrong_option_of_a_further_processor_is_named() -> None:
+    (mistake,) = mistakes({"billy.processors": "stripe", "billy.stripe.currency": "dollars"})
+    assert mistake.startswith("billy.stripe.currency: ")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from billy import clock
 from billy.api.api_view import api_view
@@ -10,7 +11,7 @@ from billy.api.processing import register_callback
 from billy.api.request import Request
 from billy.api.schemas import CompanyCreate
 from billy.api.security import Permission
-from billy.errors import InvalidRequest
+from billy.errors import InvalidRequest, ValidationError
 from billy.models import Company
 from billy.settings import Settings
 
@@ -26,7 +27,7 @@ def create_company(context: None, request: Request) -> Company:
         request.registry["billy.vault"],
         clock.utc_now(),
         callback_base_url=_base_url(request),
-        **body.model_dump(),
+        **{**body.model_dump(), "processor": _processor(request, body.processor)},
     )
     register_callback(request, company)
     return company
@@ -36,6 +37,14 @@ def create_company(context: None, request: Request) -> Company:
 def show_company(company: Company, request: Request) -> Company:
     """The caller's own company."""
     return company
+
+
+def _processor(request: Request, name: str | None) -> str:
+    """Also the default is written down: it stays the company's when the ini names another one."""
+    names: Sequence[str] = request.registry["billy.processors"].names
+    if name is not None and name not in names:
+        raise ValidationError.of("processor", f"Must be one of {', '.join(names)}")
+    return name or names[0]
 
 
 def _base_url(request: Request) -> str:

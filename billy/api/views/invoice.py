@@ -11,7 +11,7 @@ from billy.api.request import Request
 from billy.api.schemas import InvoiceChange, InvoiceCreate, InvoiceQuery, Refund
 from billy.api.security import Permission
 from billy.errors import InvalidOperationError, ValidationError
-from billy.models import Company, Customer, Invoice, Plan, Subscription, TransactionType, lock, lock_invoice
+from billy.models import Company, Customer, Invoice, Plan, Subscription, TransactionType, disputed, lock, lock_invoice
 from billy.models.invoice import new_invoice
 
 
@@ -67,7 +67,9 @@ def change_invoice(invoice: Invoice, request: Request) -> Invoice:
 def refund_invoice(invoice: Invoice, request: Request) -> Invoice:
     """Give money back, at once."""
     body: Refund = request.validated
-    submit(request, lock_invoice(request.db, invoice).refund(body.amount, clock.utc_now()))
+    invoice = lock_invoice(request.db, invoice)
+    in_dispute = disputed(request.db, invoice.company_guid, invoice.charges)
+    submit(request, invoice.refund(body.amount, clock.utc_now(), disputed=in_dispute))
     return invoice
 
 

@@ -25,11 +25,12 @@ encoding, and limits that nobody documented.
 from __future__ import annotations
 
 from billy.testing.balanced_simulator.app import App
-from billy.testing.balanced_simulator.chaos import Chaos, Fault
 from billy.testing.balanced_simulator.courier import Delivery
 from billy.testing.balanced_simulator.magic import CARDS, OUR_CARDS
-from billy.testing.balanced_simulator.service import Entry, Received, by_submission_key
+from billy.testing.balanced_simulator.service import Entry, by_submission_key
 from billy.testing.balanced_simulator.simulator import BalancedSimulator
+from billy.testing.chaos import Chaos, Fault
+from billy.testing.http_app import Received
 
 __all__ = [
     "CARDS",

@@ -12,12 +12,10 @@ import orjson
 from pydantic import ValidationError
 
 from billy.testing.balanced_simulator.body import Body, read_body, read_json
-from billy.testing.balanced_simulator.chaos import Chaos
 from billy.testing.balanced_simulator.errors import ApiError, method_not_allowed, not_found
-from billy.testing.balanced_simulator.router import Request
 from billy.testing.balanced_simulator.service import PLENTY, Service, as_json, by_submission_key
-
-ADMIN = "/simulator"
+from billy.testing.chaos import Chaos
+from billy.testing.http_app import ADMIN, Request
 
 Answered = dict[str, Any] | None
 Handler = Callable[[Service, Request, str], Answered]

@@ -25,7 +25,7 @@ def publish(call: Call, courier: Courier) -> list[Event]:
         )
         call.company.keep(event)
         for callback in call.company.newest("callbacks"):
-            courier.send(call.company, event, callback)
+            courier.tell(call.company, event, callback)
         events.append(event)
     call.announced.clear()
     return events

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from billy.testing.balanced_simulator.chaos import Fault
 from billy.testing.balanced_simulator.errors import STATUS_OF
+from billy.testing.chaos import Fault
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ question that nobody asked, and a client that looks up a charge has to notice in
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -15,12 +15,12 @@ from urllib.parse import quote, urlencode
 from billy.testing.balanced_simulator.errors import ApiError, invalid
 from billy.testing.balanced_simulator.resources.base import Resource
 from billy.testing.balanced_simulator.store import Record
+from billy.testing.http_app import Pairs
 
 LIMIT = 10
 _LARGEST = 1_000_000
 _NAME = re.compile(r"([a-z_]+)(?:\[([^\[\]]*)\])?\Z")
 
-Pairs = Sequence[tuple[str, str]]
 Test = Callable[[Record], bool]
 
 

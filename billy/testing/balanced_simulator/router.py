@@ -10,11 +10,12 @@ from typing import Any
 from billy.testing.balanced_simulator.body import read_body
 from billy.testing.balanced_simulator.envelope import envelope
 from billy.testing.balanced_simulator.errors import ApiError, method_not_allowed, not_found, unauthenticated
-from billy.testing.balanced_simulator.query import Pairs, select
+from billy.testing.balanced_simulator.query import select
 from billy.testing.balanced_simulator.resources import RESOURCES
 from billy.testing.balanced_simulator.resources.base import Call
 from billy.testing.balanced_simulator.resources.instruments import Instrument
 from billy.testing.balanced_simulator.store import Event, Record, Store
+from billy.testing.http_app import Request
 
 _TYPES = {**{type: type for type in RESOURCES}, "verifications": "bank_account_verifications", "holds": "card_holds"}
 del _TYPES["bank_account_verifications"]
@@ -22,17 +23,6 @@ _NEED_NO_MARKETPLACE = ("api_keys", "marketplaces")
 
 Result = tuple[int, dict[str, Any] | None]
 """Status and body."""
-
-
-@dataclass
-class Request:
-    """What was asked for."""
-
-    method: str
-    path: str
-    query: Pairs
-    body: bytes
-    json: Any = None
 
 
 @dataclass(frozen=True)

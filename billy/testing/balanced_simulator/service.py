@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -12,7 +11,6 @@ import orjson
 
 from billy import clock
 from billy.testing.balanced_simulator.body import Body
-from billy.testing.balanced_simulator.chaos import Chaos, Fault
 from billy.testing.balanced_simulator.courier import Courier, Delivery, callback_body
 from billy.testing.balanced_simulator.envelope import envelope
 from billy.testing.balanced_simulator.events import publish
@@ -22,12 +20,13 @@ from billy.testing.balanced_simulator.resources.base import Call
 from billy.testing.balanced_simulator.resources.debits import dispute
 from billy.testing.balanced_simulator.resources.money import TYPES, settle
 from billy.testing.balanced_simulator.store import Company, Event, Record, Store
+from billy.testing.chaos import Chaos
+from billy.testing.http_app import Misbehaving, Received
 
 PLENTY = 100_000_000_00
 """Cents in the escrow of a marketplace that is made for a test."""
 
 SUBMISSION_KEY = "billy.submission_key"
-_REMEMBERED_REQUESTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,7 @@ class Entry:
     created_at: str
 
 
-@dataclass(frozen=True)
-class Received:
-    """One request that was received, and what came of it."""
-
-    method: str
-    path: str
-    query: str
-    status: int | None
-    """Of the answer; None if none was given."""
-    fault: Fault | None
-
-
-class Service:
+class Service(Misbehaving):
     """A processor, and the hands that a real one would not let anybody have."""
 
     def __init__(
@@ -76,16 +63,9 @@ class Service:
 
         All are in seconds; ``callback_timeout`` is for connecting and for each read.
         """
+        super().__init__(chaos=chaos, slow=slow)
         self.store = Store()
-        self.chaos = chaos or Chaos()
-        self.slow = slow
         self.courier = Courier(self.store, retry_delay=retry_delay, timeout=callback_timeout)
-        self.stopping = threading.Event()
-        """Set while waiting makes no sense any more."""
-        self.answering = threading.Event()
-        """Cleared while requests are taken and not answered."""
-        self.answering.set()
-        self._requests: deque[Received] = deque(maxlen=_REMEMBERED_REQUESTS)
 
     def new_key(self, *, in_escrow: int = PLENTY) -> str:
         """The secret of a new company that has a marketplace, with so many cents to pay out."""
@@ -148,18 +128,6 @@ class Service:
                 _entry(company, record) for company in companies for type in TYPES for record in company.by_type[type]
             ]
         return sorted(entries, key=lambda entry: entry.number)
-
-    def requests(self) -> list[Received]:
-        """What was received at the service's own paths, oldest first."""
-        return list(self._requests)
-
-    def forget_requests(self) -> None:
-        """Begin a new list."""
-        self._requests.clear()
-
-    def note(self, received: Received) -> None:
-        """Add to the list of requests."""
-        self._requests.append(received)
 
     def callback_urls(self, key: str) -> list[str]:
         """Where a company is called back, oldest first."""

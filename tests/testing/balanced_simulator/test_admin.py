@@ -12,7 +12,7 @@ from billy.testing.balanced_simulator.admin import _HANDLERS
 from billy.testing.balanced_simulator.magic import BEHAVIORS
 from tests.structure.source import CHECKOUT
 from tests.testing.balanced_simulator.client import Client, client_of
-from tests.testing.balanced_simulator.receiver import receiving
+from tests.testing.receiver import receiving
 
 DOCUMENT = CHECKOUT / "docs" / "balanced_simulator.md"
 

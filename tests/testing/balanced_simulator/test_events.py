@@ -7,9 +7,9 @@ import re
 import pytest
 
 from billy.testing.balanced_simulator import BalancedSimulator
-from billy.testing.balanced_simulator.courier import RETRIES
+from billy.testing.courier import RETRIES
 from tests.testing.balanced_simulator.client import Client
-from tests.testing.balanced_simulator.receiver import receiving
+from tests.testing.receiver import receiving
 
 
 def types(api: Client, path: str = "/events") -> list[str]:

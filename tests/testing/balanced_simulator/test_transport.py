@@ -11,7 +11,7 @@ import urllib3
 from webtest import TestApp
 
 from billy.testing.balanced_simulator import BalancedSimulator, Chaos
-from billy.testing.balanced_simulator.app import AnswerLost
+from billy.testing.http_app import AnswerLost
 from tests.testing.balanced_simulator.client import Client, client_of
 
 

@@ -223,6 +223,15 @@ def test_after_a_rotation_the_old_secret_key_is_not_needed(paper_company: Compan
     assert Vault([NEW]).open(paper_company.sealed_callback_key) == "callback-1"
 
 
+def test_a_callback_that_is_registered_again_keeps_the_secret_that_was_told_once(
+    paper_company: Company, now: datetime
+) -> None:
+    paper_company.callback_was_registered(now, sealed_secret="sealed")
+    paper_company.callback_was_registered(now, sealed_secret=None)
+
+    assert (paper_company.sealed_callback_secret, paper_company.callback_registered_at) == ("sealed", now)
+
+
 # Parking
 
 

@@ -1,4 +1,4 @@
-"""``billy balanced-simulator``."""
+"""``billy balanced-simulator`` and ``billy stripe-simulator``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ import urllib3
 
 from .conftest import Billy
 
-COMMAND = [sys.executable, "-W", "ignore", "-m", "billy.scripts", "balanced-simulator"]
+COMMAND = [sys.executable, "-W", "ignore", "-m", "billy.scripts"]
 
 
 @contextmanager
-def simulating(*options: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    with subprocess.Popen([*COMMAND, "--port", "0", *options], stdout=subprocess.PIPE, text=True) as process:
+def simulating(*options: str, of: str = "balanced") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [*COMMAND, f"{of}-simulator", "--port", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield process, json.loads(process.stdout.readline())["url"]
@@ -33,6 +34,13 @@ def test_it_answers_when_it_has_said_where_and_stops_on_a_signal(number: signal.
     with simulating() as (process, url), urllib3.PoolManager(retries=False) as pool:
         assert pool.request("GET", f"{url}/simulator/ledger").json() == {"records": [], "by_submission_key": {}}
         process.send_signal(number)
+        assert process.wait(10) == 0
+
+
+def test_stripes_does_too() -> None:
+    with simulating(of="stripe") as (process, url), urllib3.PoolManager(retries=False) as pool:
+        assert pool.request("GET", f"{url}/simulator/ledger").json() == {"records": []}
+        process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
 
 

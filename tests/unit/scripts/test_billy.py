@@ -12,7 +12,7 @@ from billy.scripts import SUBCOMMANDS, main
 
 from .conftest import Billy, write_ini
 
-NEEDS_NO_INI = ("balanced-simulator", "demo", "generate-secret", "settings")
+NEEDS_NO_INI = ("balanced-simulator", "demo", "generate-secret", "settings", "stripe-simulator")
 
 
 @pytest.mark.parametrize("name", SUBCOMMANDS)

@@ -55,6 +55,15 @@ class TestCreateCompany:
         assert (company.name, vault.open(company.sealed_processor_key)) == ("Acme", "the-processor-key")
         assert "the-processor-key" not in result.output
 
+    def test_a_processor_that_the_settings_do_not_name_is_wrong_usage(
+        self, billy: Billy, ini_file: Path, bystander: Bystander
+    ) -> None:
+        result = billy("create-company", ini_file, "--processor", "stripe", input="sk_test_1\n")
+
+        assert result.exit_code == 2
+        assert "The settings name sandbox, and no processor stripe." in result.stderr
+        assert "sk_test_1" not in result.output
+
     def test_the_processor_key_may_come_from_the_environment(
         self, billy: Billy, ini_file: Path, session: Session, vault: Vault, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -192,17 +201,21 @@ class TestRotateSecrets:
         return write_ini(tmp_path / "rotating.ini", {**ini, "billy.secret_keys": keys, "billy.run.batch_size": "2"})
 
     def test_afterwards_the_newest_key_opens_everything(
-        self, billy: Billy, rotating: Path, make: Factories, session: Session, newest: str
+        self, billy: Billy, rotating: Path, make: Factories, session: Session, vault: Vault, newest: str
     ) -> None:
-        companies = [make.company(processor_key=f"key-{number}") for number in range(5)]
+        companies = [
+            make.company(processor_key=f"key-{number}", sealed_callback_secret=vault.seal(f"whsec_{number}"))
+            for number in range(5)
+        ]
         result = billy("rotate-secrets", rotating)
 
         assert (result.exit_code, result.stdout) == (0, "rotated: 5\n")
-        vault = Vault([newest])
+        vault = Vault([newest])  # the old one is not needed any more
         for number, company in enumerate(companies):
             rotated = session.get_one(Company, company.guid)
             assert vault.open(rotated.sealed_processor_key) == f"key-{number}"
             vault.open(rotated.sealed_callback_key)
+            assert vault.open(rotated.sealed_callback_secret or "") == f"whsec_{number}"
             assert audited(session, company.guid).action == "rotate-secrets"
 
     def test_again_it_skips_what_is_done(self, billy: Billy, rotating: Path, make: Factories, session: Session) -> None:

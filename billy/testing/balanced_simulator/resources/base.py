@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from billy.testing.balanced_simulator.body import Body
-from billy.testing.balanced_simulator.chaos import BEFORE, Fault
 from billy.testing.balanced_simulator.errors import ApiError, method_not_allowed
 from billy.testing.balanced_simulator.magic import Behavior
 from billy.testing.balanced_simulator.store import Company, Record, Store
+from billy.testing.chaos import BEFORE, Fault
 
 GOES_WELL = Behavior()
 

@@ -1,4 +1,4 @@
-"""Serves the simulator over HTTP/1.1: connections are kept, have a thread each, and may be closed without a word.
+"""Serves a simulator over HTTP/1.1: connections are kept, have a thread each, and may be closed without a word.
 
 No WSGI server lets an application close a connection without an answer. This one is the standard library's,
 with the few lines that hand its requests to WSGI, because ``AnswerLost`` has to reach the socket.
@@ -16,10 +16,7 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-import orjson
-
-from billy.testing.balanced_simulator.app import LARGEST_BODY, AnswerLost, App
-from billy.testing.balanced_simulator.errors import ApiError
+from billy.testing.http_app import LARGEST_BODY, AnswerLost, HttpApp
 
 _POLL_SECONDS = 0.05
 
@@ -30,13 +27,13 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False  # so that server_close waits for them
     request_queue_size = 128
 
-    def __init__(self, host: str, port: int, app: App) -> None:
+    def __init__(self, host: str, port: int, app: HttpApp) -> None:
         self.app = app
         self.mistakes: list[str] = []
         """Tracebacks, which no client should be able to cause."""
         self._open: set[socket.socket] = set()
         self._thread = threading.Thread(
-            target=self.serve_forever, args=(_POLL_SECONDS,), name="balanced-simulator", daemon=True
+            target=self.serve_forever, args=(_POLL_SECONDS,), name="simulator", daemon=True
         )
         super().__init__((host, port), _Handler)
 
@@ -140,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What is not even HTTP is told in JSON too, and ends the connection."""
         self.close_connection = True
-        body = orjson.dumps(ApiError("request", "The request could not be read.", status_code=code).shown())
+        body = self.server.app.failure(code).body
         self.send_response_only(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

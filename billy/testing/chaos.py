@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator
 
-MONEY = r"/(debits|credits|refunds|reversals)$"
-"""The paths that a POST moves money by."""
+MONEY = r"/(debits|credits|refunds|reversals|payment_intents|transfers)$"
+"""The paths that a POST moves money by, at any of the services."""
 
 
 class Fault(StrEnum):
