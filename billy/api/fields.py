@@ -56,7 +56,8 @@ _TEXTS = {
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}\s*\Z", re.ASCII)
 # Printable ASCII but for the asterisk, the comma and the slash: what Balanced took in 2014.
-_STATEMENT = re.compile(r"[ -)+.0-~-]*\Z")
+STATEMENT_PATTERN = "^[ -)+.0-~-]*$"
+_STATEMENT = re.compile(STATEMENT_PATTERN.strip("^$") + r"\Z")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
@@ -152,9 +153,15 @@ def _reference(model: type[Owned]) -> AfterValidator:
     return AfterValidator(exists)
 
 
+def _as_document(**keywords: Any) -> Any:
+    # What pydantic cannot see for itself, for the document of the API.
+    return Field(json_schema_extra=keywords)
+
+
 _read_integer = BeforeValidator(_integer)
 _text = AfterValidator(_storable)
 _required_text = AfterValidator(_not_blank)
+_not_blank_text = _as_document(pattern=r"\S")
 
 Amount = Annotated[int, Field(ge=0, le=MAXIMUM_AMOUNT), _read_integer]
 PeriodicAmount = Annotated[int, Field(ge=MINIMUM_AMOUNT, le=MAXIMUM_AMOUNT), _read_integer]
@@ -164,14 +171,19 @@ Interval = Annotated[int, Field(ge=1, le=max(LONGEST_INTERVAL.values())), _read_
 Count = Annotated[int, Field(ge=0, le=MAXIMUM_INTEGER), _read_integer]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 Name = Annotated[str, Field(max_length=NAME_LENGTH), _text]
-ItemName = Annotated[str, Field(max_length=NAME_LENGTH), _text, _required_text]
+ItemName = Annotated[str, Field(max_length=NAME_LENGTH), _text, _required_text, _not_blank_text]
 Description = Annotated[str, Field(max_length=DESCRIPTION_LENGTH), _text]
 Unit = Annotated[str, Field(max_length=UNIT_LENGTH), _text]
 ExternalID = Annotated[str, Field(max_length=EXTERNAL_ID_LENGTH), _text]
-Uri = Annotated[str, Field(max_length=URI_LENGTH), _text, _required_text]
+Uri = Annotated[str, Field(max_length=URI_LENGTH), _text, _required_text, _not_blank_text]
 UriFilter = Annotated[str, Field(max_length=URI_LENGTH), _text]
-ProcessorKey = Annotated[str, Field(max_length=PROCESSOR_KEY_LENGTH), _text, _required_text]
-Statement = Annotated[str, Field(max_length=STATEMENT_LENGTH), AfterValidator(_statement)]
+ProcessorKey = Annotated[str, Field(max_length=PROCESSOR_KEY_LENGTH), _text, _required_text, _not_blank_text]
+Statement = Annotated[
+    str,
+    Field(max_length=STATEMENT_LENGTH),
+    AfterValidator(_statement),
+    _as_document(pattern=STATEMENT_PATTERN),
+]
 Start = Annotated[datetime, BeforeValidator(_instant), AfterValidator(_to_come)]
 CustomerGuid = Annotated[str, _text, _required_text, _reference(Customer)]
 PlanGuid = Annotated[str, _text, _required_text, _reference(Plan)]

@@ -49,7 +49,7 @@ MOST_LINES = 1000
 class Schema(BaseModel):
     """A request's parameters. An empty text is the same as an absent one, and so is a null."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     numbered: ClassVar[Mapping[str, type[Schema]]] = {}
     """Lists that a form spells ``item_name1``, by their singular."""
@@ -90,6 +90,7 @@ class CompanyCreate(Schema):
     """POST /v1/companies"""
 
     processor_key: ProcessorKey
+    """The company's key to the payment processor. It is stored encrypted, and never shown."""
     name: Name | None = None
 
 
@@ -97,19 +98,25 @@ class CustomerCreate(Schema):
     """POST /v1/customers"""
 
     processor_uri: Uri | None = None
+    """The processor's record of the customer, if it has one already; otherwise it makes one."""
     external_id: ExternalID | None = None
+    """Your own id; no two customers have the same."""
 
 
 class PlanCreate(Schema):
     """POST /v1/plans"""
 
     plan_type: PlanTypeChoice
+    """``debit`` takes the money from customers, ``credit`` pays it out to them."""
     frequency: FrequencyChoice
     amount: PeriodicAmount
+    """Cents a period."""
     interval: Interval = 1
+    """Every how many days, weeks, months or years; a century at most."""
     name: Name | None = None
     description: Description | None = None
     external_id: ExternalID | None = None
+    """Your own id; no two plans have the same."""
 
     @field_validator("interval")
     @classmethod
@@ -126,10 +133,15 @@ class SubscriptionCreate(Schema):
     customer_guid: CustomerGuid
     plan_guid: PlanGuid
     funding_instrument_uri: Uri | None = None
+    """What each invoice is charged to; without one, invoices wait for an instrument of their own."""
     amount: PeriodicAmount | None = None
+    """Cents a period instead of the plan's amount."""
     appears_on_statement_as: Statement | None = None
+    """Printable ASCII, but no asterisk, comma or slash."""
     started_at: Start | None = None
+    """When the first invoice is due; now, if it is left out. Not in the past, and at most 100 years ahead."""
     external_id: ExternalID | None = None
+    """Your own id; no two subscriptions have the same."""
 
 
 class SubscriptionChange(Schema):
@@ -139,8 +151,11 @@ class SubscriptionChange(Schema):
 
     funding_instrument_uri: Uri | None = None
     amount: PeriodicAmount | None = None
+    """Cents a period; null for the plan's amount."""
     appears_on_statement_as: Statement | None = None
+    """Null for none."""
     open_invoices: Flag = False
+    """Charge what is unpaid to the instrument too."""
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -152,15 +167,21 @@ class SubscriptionCancel(Schema):
     """POST /v1/subscriptions/<guid>/cancel"""
 
     open_invoices: Flag = False
+    """Cancel what is unpaid too."""
 
 
-class Item(Schema):
-    """What was sold."""
+class Line(Schema):
+    """One of a list; a field that it does not have is an error, not ignored."""
 
     model_config = ConfigDict(extra="forbid")
 
+
+class Item(Line):
+    """What was sold; it does not change what is due."""
+
     name: ItemName
     amount: SignedAmount
+    """Cents."""
     type: Name | None = None
     quantity: Count | None = None
     volume: Count | None = None
@@ -177,12 +198,11 @@ class Item(Schema):
         return values
 
 
-class Adjustment(Schema):
+class Adjustment(Line):
     """A discount (negative) or a fee."""
 
-    model_config = ConfigDict(extra="forbid")
-
     amount: SignedAmount
+    """Cents, added to what is due."""
     reason: Name | None = None
 
 
@@ -193,12 +213,18 @@ class InvoiceCreate(Schema):
 
     customer_guid: CustomerGuid
     amount: Amount
+    """Cents before adjustments."""
     funding_instrument_uri: Uri | None = None
+    """Charged at once; without one, the invoice waits."""
     title: Name | None = None
     external_id: ExternalID | None = None
+    """Your own id for the order; no two invoices of a customer have the same."""
     appears_on_statement_as: Statement | None = None
+    """Printable ASCII, but no asterisk, comma or slash."""
     items: Annotated[list[Item], Field(max_length=MOST_LINES)] = []
+    """What was sold."""
     adjustments: Annotated[list[Adjustment], Field(max_length=MOST_LINES)] = []
+    """They are added to the amount; with them it is at least 0."""
 
     @field_validator("adjustments")
     @classmethod
@@ -224,6 +250,7 @@ class Refund(Schema):
     """POST /v1/invoices/<guid>/refund"""
 
     amount: RefundAmount
+    """Cents; at most what was charged and not yet given back."""
 
 
 # -- lists -------------------------------------------------------------------------------------------
@@ -235,7 +262,9 @@ class ListQuery(Schema):
     keeps_empty = True
 
     offset: Offset = 0
+    """How many records to leave out."""
     limit: Limit = 20
+    """How many records to answer; more than 1000 is lowered to it, and the answer says so."""
 
     @property
     def filters(self) -> dict[str, Any]:
