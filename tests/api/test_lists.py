@@ -107,7 +107,7 @@ def test_every_list_has_the_envelope_and_the_documented_fields(company, populate
                 fields = INVOICE if item["invoice_type"] == "customer" else SUBSCRIPTION_INVOICE
                 assert mistakes(fields, item) == {}
         else:
-            assert page_mistakes(FIELDS[noun_of(path)], page) == []
+            assert page_mistakes(FIELDS[noun_of(path)], page) == {}
 
 
 def test_paging_by_the_echo_sees_every_record_exactly_once_and_no_other_companys(company, populated):

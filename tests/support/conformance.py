@@ -27,7 +27,6 @@ class Conformance:
         self.document = document
         self.checked: set[tuple[str, str, int]] = set()
         """Method, path and status of what was checked."""
-        self._components = _closed(document["components"])
         self._paths = {path: re.compile(re.sub(r"{\w+}", "[^/]+", path) + "/?") for path in document["paths"]}
         self._validators: dict[str, Validator] = {}
 
@@ -65,9 +64,14 @@ class Conformance:
     def _of_body(self, response: Response, schema: Mapping[str, Any]) -> list[str]:
         key = repr(schema)
         if key not in self._validators:
-            whole = {**_closed(schema), "components": self._components}
-            self._validators[key] = Draft202012Validator(whole, format_checker=FormatChecker(["date-time"]))
+            self._validators[key] = validator(schema, self.document["components"])
         return [f"{error.json_path}: {error.message}" for error in self._validators[key].iter_errors(response.json)]
+
+
+def validator(schema: Mapping[str, Any], components: Mapping[str, Any]) -> Validator:
+    """Checks values against a schema that refers to ``components``; their objects are closed."""
+    whole = _closed({**schema, "components": components})
+    return Draft202012Validator(whole, format_checker=FormatChecker(["date-time"]))
 
 
 def _closed(schema: Any) -> Any:
