@@ -19,9 +19,20 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError
 
 from billy.api.instants import parse_instant
-from billy.models import Customer, Frequency, InvoiceType, Plan, PlanType
+from billy.models import (
+    Customer,
+    Frequency,
+    InvoiceStatus,
+    InvoiceType,
+    Plan,
+    PlanType,
+    SubmitStatus,
+    TransactionStatus,
+    TransactionType,
+)
 from billy.models.base import (
     EXTERNAL_ID_LENGTH,
+    GUID_LENGTH,
     MAXIMUM_AMOUNT,
     NAME_LENGTH,
     PROCESSOR_KEY_LENGTH,
@@ -58,6 +69,7 @@ _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}\s*\Z", re.ASCII)
 # Printable ASCII but for the asterisk, the comma and the slash: what Balanced took in 2014.
 STATEMENT_PATTERN = "^[ -)+.0-~-]*$"
 _STATEMENT = re.compile(STATEMENT_PATTERN.strip("^$") + r"\Z")
+_LOST_PLUS = re.compile(r" (?=[0-9]{2}:[0-9]{2}\Z)")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
@@ -120,6 +132,11 @@ def _instant(value: Any) -> Any:
         return parse_instant(value)
     except ValueError:
         raise PydanticCustomError("instant", "Invalid ISO8601 datetime {shown}", {"shown": shown}) from None
+
+
+def _keep_plus(value: Any) -> Any:
+    # In a query string a plus is a blank, and our own instants have one: whoever copies them means it.
+    return _LOST_PLUS.sub("+", value) if isinstance(value, str) and "T" in value else value
 
 
 def _to_come(value: datetime, info: ValidationInfo[Surroundings]) -> datetime:
@@ -185,10 +202,16 @@ Statement = Annotated[
     _as_document(pattern=STATEMENT_PATTERN),
 ]
 Start = Annotated[datetime, BeforeValidator(_instant), AfterValidator(_to_come)]
+Moment = Annotated[datetime, BeforeValidator(_instant), BeforeValidator(_keep_plus)]
 CustomerGuid = Annotated[str, _text, _required_text, _reference(Customer)]
 PlanGuid = Annotated[str, _text, _required_text, _reference(Plan)]
 PlanTypeChoice = Annotated[PlanType, _choice(PlanType)]
 FrequencyChoice = Annotated[Frequency, _choice(Frequency)]
 InvoiceTypeChoice = Annotated[InvoiceType, _choice(InvoiceType)]
+InvoiceStatusChoice = Annotated[InvoiceStatus, _choice(InvoiceStatus)]
+SubmitStatusChoice = Annotated[SubmitStatus, _choice(SubmitStatus)]
+TransactionStatusChoice = Annotated[TransactionStatus, _choice(TransactionStatus)]
+TransactionTypeChoice = Annotated[TransactionType, _choice(TransactionType)]
+GuidFilter = Annotated[str, Field(max_length=GUID_LENGTH), _text]
 Offset = Annotated[int, Field(ge=0, le=MAXIMUM_INTEGER), _read_integer]
 Limit = Annotated[int, Field(ge=1), _read_integer, AfterValidator(lambda limit: min(limit, MAXIMUM_LIMIT))]

@@ -49,7 +49,8 @@ may end in a slash. `HEAD` works where `GET` does.
 **Money** is a whole number of cents. **Instants** are ISO 8601, answered in UTC (`2026-01-15T12:00:00+00:00`); without
 an offset what you send is UTC, without a time it is midnight.
 
-**Lists** are newest first, a page at a time.
+**Lists** are newest first, a page at a time: follow `next` until it is null. Filters have to fit all at once. Each of
+them, alone or below a parent, takes as long in a long list as in a short one; `offset` and `count` do not.
 
 **Errors** have one body, whatever the status. A method that an address does not have is 405, with those that it has in
 `Allow`; an address that does not exist is 404. Every answer names its request in `X-Request-Id`: yours, if you send a

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 MOST_PARAMETERS = 10_000
 """A thousand items and as many adjustments have eight thousand fields."""
 
-FILTERS = ("external_id", "processor_uri", "invoice_type")
-"""Filters of any list. One that a list does not have is refused: ignoring it would answer too much."""
-
 # The API reference of 2014 says "adjustments_" where its example and code said "adjustment_", and
 # "quanity": all are accepted.
 _NUMBERED = re.compile(r"(?P<prefix>(?P<kind>item|adjustment)s?_)(?P<field>[a-z]+)(?P<number>\s*[+-]?[0-9]{1,18}\s*)\Z")
@@ -57,8 +54,8 @@ class Parameters:
 def query_parameters(request: Request, schema: type[ListQuery]) -> Parameters:
     """The query string of a list."""
     parameters = _text_parameters(_urlencoded(request.environ.get("QUERY_STRING", "").encode("latin-1")))
-    for name in FILTERS:
-        if name in parameters.values and name not in schema.model_fields:
+    for name in parameters.values:
+        if schema.refuses(name):
             parameters.errors[name] = ["This list cannot be filtered by it"]
     return parameters
 

@@ -229,6 +229,10 @@ class Page(TypedDict, Generic[T]):
     """As it was applied; 0 after ``after``."""
     limit: int
     """As it was applied: page by what stands here, it may be less than what was asked for."""
+    next: str | None
+    """The address of the next page, without the host, with the same filters; null at the end."""
+    total: NotRequired[int]
+    """How many there are, with ``count=true``."""
 
 
 @_documented

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
 import pydantic
@@ -17,10 +18,13 @@ from billy.api.fields import (
     ExternalID,
     Flag,
     FrequencyChoice,
+    GuidFilter,
     Interval,
+    InvoiceStatusChoice,
     InvoiceTypeChoice,
     ItemName,
     Limit,
+    Moment,
     Name,
     Offset,
     PeriodicAmount,
@@ -31,7 +35,10 @@ from billy.api.fields import (
     SignedAmount,
     Start,
     Statement,
+    SubmitStatusChoice,
     Surroundings,
+    TransactionStatusChoice,
+    TransactionTypeChoice,
     Unit,
     Uri,
     UriFilter,
@@ -256,35 +263,123 @@ class Refund(Schema):
 # -- lists -------------------------------------------------------------------------------------------
 
 
+_NO_FILTERS = {"offset", "limit", "after", "count"}
+
+
 class ListQuery(Schema):
-    """The query of any list. Filters are matched exactly."""
+    """The query of any list: a page of it, and filters, all of which have to fit."""
 
     keeps_empty = True
 
     offset: Offset = 0
-    """How many records to leave out."""
+    """How many records to leave out. The deeper, the slower: ``after`` is not."""
     limit: Limit = 20
     """How many records to answer; more than 1000 is lowered to it, and the answer says so."""
+    after: GuidFilter | None = None
+    """Go on after this record of the list, as ``next`` of the page before has it."""
+    count: Flag = False
+    """Answer ``total`` too: how many records fit. They are counted one by one, so ask once and not with every page."""
+
+    created_at_gte: Moment | None = Field(None, alias="created_at[gte]")
+    """Created then or later. A list with a range of instants is ordered by that instant, the latest first."""
+    created_at_gt: Moment | None = Field(None, alias="created_at[gt]")
+    """Created later."""
+    created_at_lte: Moment | None = Field(None, alias="created_at[lte]")
+    """Created then or earlier."""
+    created_at_lt: Moment | None = Field(None, alias="created_at[lt]")
+    """Created earlier."""
 
     @property
     def filters(self) -> dict[str, Any]:
-        """The values to match, by column."""
-        return self.model_dump(exclude_unset=True, exclude={"offset", "limit"})
+        """The values to match, by the name of the filter: ``status``, ``created_at[gte]``."""
+        return self.model_dump(exclude_unset=True, by_alias=True, exclude=_NO_FILTERS)
+
+    @property
+    def filters_as_text(self) -> dict[str, Any]:
+        """The same as one would write them."""
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True, exclude=_NO_FILTERS)
+
+    @classmethod
+    def refuses(cls, name: str) -> bool:
+        """Whether a name is one of a filter, but not of this list: to ignore it would answer too much."""
+        return name not in _names(cls) and ("[" in name or name in _filters_of_any())
 
 
-class ExternalIDQuery(ListQuery):
-    """Plans and subscriptions."""
+class PlanQuery(ListQuery):
+    """Plans."""
 
     external_id: ExternalID | None = None
+    plan_type: PlanTypeChoice | None = None
+    frequency: FrequencyChoice | None = None
+    deleted: Flag | None = None
 
 
-class CustomerQuery(ExternalIDQuery):
+class CustomerQuery(ListQuery):
     """Customers."""
 
+    external_id: ExternalID | None = None
     processor_uri: UriFilter | None = None
+    deleted: Flag | None = None
 
 
-class InvoiceQuery(ExternalIDQuery):
+class SubscriptionQuery(ListQuery):
+    """Subscriptions."""
+
+    external_id: ExternalID | None = None
+    customer_guid: GuidFilter | None = None
+    plan_guid: GuidFilter | None = None
+    canceled: Flag | None = None
+    next_invoice_at_gte: Moment | None = Field(None, alias="next_invoice_at[gte]")
+    """The next invoice is due then or later."""
+    next_invoice_at_gt: Moment | None = Field(None, alias="next_invoice_at[gt]")
+    """… later."""
+    next_invoice_at_lte: Moment | None = Field(None, alias="next_invoice_at[lte]")
+    """… then or earlier."""
+    next_invoice_at_lt: Moment | None = Field(None, alias="next_invoice_at[lt]")
+    """… earlier."""
+
+
+class InvoiceQuery(ListQuery):
     """Invoices."""
 
+    external_id: ExternalID | None = None
     invoice_type: InvoiceTypeChoice | None = None
+    transaction_type: TransactionTypeChoice | None = None
+    status: InvoiceStatusChoice | None = None
+    overpaid: Flag | None = None
+    customer_guid: GuidFilter | None = None
+    subscription_guid: GuidFilter | None = None
+    """In the order of the periods, the latest first."""
+    plan_guid: GuidFilter | None = None
+    """In the order of the periods, the latest first."""
+    scheduled_at_gte: Moment | None = Field(None, alias="scheduled_at[gte]")
+    """For a period that starts then or later; invoices of subscriptions only."""
+    scheduled_at_gt: Moment | None = Field(None, alias="scheduled_at[gt]")
+    """… later."""
+    scheduled_at_lte: Moment | None = Field(None, alias="scheduled_at[lte]")
+    """… then or earlier."""
+    scheduled_at_lt: Moment | None = Field(None, alias="scheduled_at[lt]")
+    """… earlier."""
+
+
+class TransactionQuery(ListQuery):
+    """Transactions."""
+
+    transaction_type: TransactionTypeChoice | None = None
+    submit_status: SubmitStatusChoice | None = None
+    status: TransactionStatusChoice | None = None
+    processor_uri: UriFilter | None = None
+    invoice_guid: GuidFilter | None = None
+    customer_guid: GuidFilter | None = None
+    subscription_guid: GuidFilter | None = None
+    plan_guid: GuidFilter | None = None
+
+
+@cache
+def _names(schema: type[Schema]) -> frozenset[str]:
+    return frozenset(field.alias or name for name, field in schema.model_fields.items())
+
+
+@cache
+def _filters_of_any() -> frozenset[str]:
+    return frozenset().union(*map(_names, ListQuery.__subclasses__()))

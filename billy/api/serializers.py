@@ -150,6 +150,15 @@ def failure(record: TransactionFailure, request: Request) -> resources.Transacti
     }
 
 
+def page(value: Page[Any], request: Request) -> resources.Page[Any]:
+    """A page of a list."""
+    items = [serialize(item, request) for item in value.items]
+    fields: resources.Page[Any] = {"items": items, "offset": value.offset, "limit": value.limit, "next": value.next}
+    if value.total is not None:
+        fields["total"] = value.total
+    return fields
+
+
 SERIALIZERS: Mapping[type, Callable[[Any, Request], Mapping[str, Any]]] = {
     Company: company,
     Customer: customer,
@@ -163,8 +172,7 @@ SERIALIZERS: Mapping[type, Callable[[Any, Request], Mapping[str, Any]]] = {
 def serialize(value: Any, request: Request) -> Any:
     """A record or a page of them as plain values; plain values as they are."""
     if isinstance(value, Page):
-        items = [serialize(item, request) for item in value.items]
-        return {"items": items, "offset": value.offset, "limit": value.limit}
+        return page(value, request)
     serializer = SERIALIZERS.get(type(value))
     return value if serializer is None else serializer(value, request)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import String, UniqueConstraint
+from sqlalchemy import Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from billy.errors import InvalidOperationError
@@ -21,10 +21,13 @@ class Customer(Owned):
     __table_args__ = (
         to_company(),
         UniqueConstraint("company_guid", "external_id"),
+        Index("ix_customer_processor_uri", "company_guid", "processor_uri"),
+        Index("ix_customer_deleted", "company_guid", "deleted", "guid"),
+        Index("ix_customer_created", "company_guid", "created_at", "guid"),
     )
     _shown = ("company_guid", "guid", "deleted")
 
-    processor_uri: Mapped[str | None] = mapped_column(String(URI_LENGTH), index=False)
+    processor_uri: Mapped[str | None] = mapped_column(String(URI_LENGTH))
     """The processor's record of the customer; empty until the processor could be asked to make one."""
     external_id: Mapped[str | None] = mapped_column(String(EXTERNAL_ID_LENGTH))
     """The company's own id for the customer."""

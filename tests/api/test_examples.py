@@ -22,7 +22,7 @@ Recorded = dict[str, dict[str, Any]]
 
 PROCESSOR_KEY = "sk_test_4eC39HqLyjWD"
 
-_GUID = re.compile(rf'"({PATTERN})"')
+_GUID = re.compile(rf"\b{PATTERN}\b")
 _OF_THE_PROCESSOR = re.compile(r'"processor_uri": "(/\w+/)[^"]+"')
 _OF_THE_DAY = {"api_key", "version", "revision", "current", "head"}
 
@@ -118,14 +118,15 @@ def comparable(examples: Recorded) -> Any:
     numbers: dict[str, int] = {}
 
     def numbered(match: re.Match[str]) -> str:
-        guid = match[1]
-        return f'"{guid[:2]} number {numbers.setdefault(guid, len(numbers))}"'
+        guid = match[0]
+        return f"{guid[:2]} number {numbers.setdefault(guid, len(numbers))}"
 
     def of_no_day(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {name: None if name in _OF_THE_DAY else value for name, value in pairs}
 
-    text = _OF_THE_PROCESSOR.sub(r'"processor_uri": "\1"', json.dumps(examples, sort_keys=True))
-    return json.loads(_GUID.sub(numbered, text), object_pairs_hook=of_no_day)
+    timeless = json.loads(json.dumps(examples), object_pairs_hook=of_no_day)
+    text = _OF_THE_PROCESSOR.sub(r'"processor_uri": "\1"', json.dumps(timeless, sort_keys=True))
+    return json.loads(_GUID.sub(numbered, text))
 
 
 def test_the_examples_are_this_run(recorded: Recorded) -> None:

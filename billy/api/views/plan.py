@@ -7,7 +7,7 @@ from billy.api.api_view import api_view
 from billy.api.external_ids import insert
 from billy.api.pagination import Page, page
 from billy.api.request import Request
-from billy.api.schemas import ExternalIDQuery, PlanCreate
+from billy.api.schemas import PlanCreate, PlanQuery
 from billy.api.security import Permission
 from billy.errors import DuplicateExternalIDError, InvalidOperationError
 from billy.guid import new_guid
@@ -38,7 +38,7 @@ def create_plan(company: Company, request: Request) -> Plan:
     return plan
 
 
-@api_view("plans", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Plan])
+@api_view("plans", "GET", permission=Permission.COMPANY, query=PlanQuery, returns=Page[Plan])
 def list_plans(company: Company, request: Request) -> Page[Plan]:
     """All plans."""
     return page(request, Plan, company)

@@ -8,7 +8,7 @@ from billy.api.external_ids import insert
 from billy.api.pagination import Page, page
 from billy.api.processing import INSTRUMENT_ERRORS, submit, validate_instrument
 from billy.api.request import Request
-from billy.api.schemas import ExternalIDQuery, SubscriptionCancel, SubscriptionChange, SubscriptionCreate
+from billy.api.schemas import SubscriptionCancel, SubscriptionChange, SubscriptionCreate, SubscriptionQuery
 from billy.api.security import Permission
 from billy.errors import DuplicateExternalIDError, InvalidOperationError, MoneyMoving, ValidationError
 from billy.guid import new_guid
@@ -50,11 +50,13 @@ def create_subscription(company: Company, request: Request) -> Subscription:
     return subscription
 
 
-@api_view("subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription])
+@api_view("subscriptions", "GET", permission=Permission.COMPANY, query=SubscriptionQuery, returns=Page[Subscription])
 @api_view(
-    "customer_subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription]
+    "customer_subscriptions", "GET", permission=Permission.COMPANY, query=SubscriptionQuery, returns=Page[Subscription]
 )
-@api_view("plan_subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription])
+@api_view(
+    "plan_subscriptions", "GET", permission=Permission.COMPANY, query=SubscriptionQuery, returns=Page[Subscription]
+)
 def list_subscriptions(parent: Company | Customer | Plan, request: Request) -> Page[Subscription]:
     """All subscriptions, or those of a customer or plan."""
     return page(request, Subscription, parent)
