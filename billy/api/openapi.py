@@ -244,14 +244,14 @@ class _Description:
 
     def links(self) -> Json:
         """Where an answer leads to: what is below its guid, and what can be made with it."""
-        shown = self.operation.item or self.operation.returns
-        table = getattr(shown, "__tablename__", None)
+        table = getattr(self.operation.returns, "__tablename__", None)
         if table is None or self.operation.method == "DELETE":
             return {}
-        found = "$response.body#/guid" if self.operation.item is None else "$response.body#/items/0/guid"
+        below = next(other.path for other in self.others if other.id == f"show_{table}")
+        found = "$response.body#/guid"
         links = {}
         for other in self.others:
-            if f"/{table}s/{{guid}}" in other.path and other is not self.operation:
+            if other.path.startswith(below) and other is not self.operation:
                 links[other.id] = {"operationId": other.id, "parameters": {"guid": found}}
             elif other.body is not None and f"{table}_guid" in other.body.model_fields:
                 links[other.id] = {"operationId": other.id, "requestBody": {f"{table}_guid": found}}
