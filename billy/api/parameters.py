@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -105,11 +105,15 @@ def _checked_name(name: str) -> str:
 def _urlencoded(text: bytes) -> Iterator[tuple[bytes, bytes]]:
     # Not parse_qsl: it replaces bytes that are not UTF-8, or takes no others than ASCII.
     parts = text.split(b"&", MOST_PARAMETERS)
-    if len(parts) > MOST_PARAMETERS:
-        raise InvalidRequest(f"There are more than {MOST_PARAMETERS} parameters")
+    _refuse_too_many(parts)
     for part in filter(None, parts):
         name, _, value = part.replace(b"+", b" ").partition(b"=")
         yield unquote_to_bytes(name), unquote_to_bytes(value)
+
+
+def _refuse_too_many(parts: Sized) -> None:
+    if len(parts) > MOST_PARAMETERS:
+        raise InvalidRequest(f"There are more than {MOST_PARAMETERS} parameters")
 
 
 def _multipart(content_type: str, body: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -118,6 +122,7 @@ def _multipart(content_type: str, body: bytes) -> Iterator[tuple[bytes, bytes]]:
     parts: Any = message.get_payload()
     if not isinstance(parts, list) or message.defects:
         raise InvalidRequest("The body is not valid multipart/form-data")
+    _refuse_too_many(parts)
     for part in parts:
         name = part.get_param("name", header="content-disposition")
         value = part.get_payload(decode=True)
