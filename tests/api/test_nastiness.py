@@ -140,13 +140,14 @@ def test_wrong_content_types_are_415_or_what_they_say_they_are(company):
     for content_type in ("application/x-www-form-urlencoded", "multipart/form-data", "multipart/form-data; boundary="):
         company.post("/v1/plans", body=sent, headers={"Content-Type": content_type}, status=400)
     for content_type in ("application/json; charset=utf-16", "application/json; charset=nonsense"):
-        company.post("/v1/plans", body=sent.decode().encode("utf-16"), headers={"Content-Type": content_type}, status=400)
+        utf16 = sent.decode().encode("utf-16")
+        company.post("/v1/plans", body=utf16, headers={"Content-Type": content_type}, status=400)
     assert company.get("/v1/plans").json["items"] == []
 
 
 def test_a_header_that_was_sent_injects_none(api, company):
     for name in ("X-Request-Id", "Origin", "If-None-Match", "Accept", "Authorization", "Host", "X-Forwarded-For"):
-        for value in ("a%0d%0aX-Injected: yes", "a\u0085X-Injected: yes", "<x>" * 100, "\xff\xfe", "," * 5000, '"' * 99):
+        for value in ("a%0d%0aX-Injected: yes", "a\u0085X-Injected: yes", "<x>" * 100, "\xff\xfe", "," * 5000):
             answer = api.anonymous.get("/v1/openapi.json", headers={name: value})
             assert "X-Injected" not in answer.headers
             assert "yes" not in str(answer.headers)
@@ -183,7 +184,7 @@ def test_tricks_with_a_path_lead_nowhere(company):
         f"/V1/plans/{plan}",
         f"/v1/Plans/{plan}",
         f"/v1/plans/{plan.lower()}",
-        f"/v1/plans/{plan}\u200b",
+        f"/v1/plans/{plan}%e2%80%8b",
         f"/v1/customers/{plan}",
         "/v1/plans/*",
         "/v1/plans/%25",

@@ -155,10 +155,11 @@ def test_a_key_is_looked_up_by_its_whole_hash_and_never_sent_or_stored(
     event.listen(app.app.registry["billy.engine"], "before_cursor_execute", note)
     for guess in near:
         api.client(guess).get("/v1/plans", status=401)
-    looked_up = [(statement, parameters) for statement, parameters in sent if "api_key" in statement]
-    assert [parameters["key_hash"] for _, parameters in looked_up] == [hash_key(guess) for guess in near]
+    sent = [(statement, parameters) for statement, parameters in sent if not statement.startswith("BEGIN")]
     assert len(sent) == len(near), "one query, whatever the key is"
     assert len({statement for statement, _ in sent}) == 1
+    for guess, (_, parameters) in zip(near, sent, strict=True):
+        assert hash_key(guess) in repr(parameters)
     assert "api_key.key_hash = " in str(_COMPANY_OF_API_KEY)
     assert not any(guess in repr(sent) for guess in near if len(guess) > 1)
 
