@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run demo test bench torture lint format types check dist clean
+.PHONY: help venv run demo test bench torture fuzz lint format types check dist clean
 
 help:  ## print this
 	@echo "make TARGET, where TARGET is one of"
@@ -34,7 +34,8 @@ EXTRA_stripe = $(VENV)/.installed-stripe
 demo: $(VENV)/.installed $(EXTRA_$(PROCESSOR))  ## play a story against a real server and check every answer (PROCESSOR=sandbox, balanced, stripe)
 	$(BIN)/billy demo --processor $(PROCESSOR)
 
-check: lint types test  ## all that CI runs: lint, types and test
+check: lint types test fuzz  ## all that CI runs: lint, types, test and a short fuzz
+check: SECONDS = 60
 
 test: $(VENV)/.installed-test  ## the whole suite on PostgreSQL, the API and the scenarios on SQLite too
 	BILLY_TEST_DATABASE=sqlite $(BIN)/python -m pytest -n $(WORKERS) -q tests/api tests/scenarios
@@ -45,6 +46,9 @@ bench: $(VENV)/.installed-test  ## how fast Billy is, as ratios to the bare driv
 
 torture: $(VENV)/.installed-test  ## kill it, cut it off, confuse it, for SECONDS: is a charge lost or doubled?
 	$(BIN)/python -m torture --seconds $(SECONDS)
+
+fuzz: $(VENV)/.installed-fuzz  ## send the API what its document allows, and what not, for SECONDS
+	$(BIN)/python -W ignore -m fuzz --seconds $(SECONDS)
 
 lint: $(VENV)/.installed-test  ## ruff
 	$(BIN)/ruff check .
@@ -82,3 +86,7 @@ $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
 $(VENV)/.installed-test: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) '.[test]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-fuzz: pyproject.toml setup.py | $(VENV)/bin/python
+	$(PIP_INSTALL) '.[test,fuzz]'
+	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

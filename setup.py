@@ -11,7 +11,11 @@ MIGRATIONS = {"billy.migrations": "alembic", "billy.migrations.versions": "alemb
 setup(
     packages=[*find_packages(include=["billy", "billy.*"]), *MIGRATIONS],
     package_dir=MIGRATIONS,
-    package_data={"billy": ["py.typed"], "billy.migrations": ["script.py.mako"]},
+    package_data={
+        "billy": ["py.typed"],
+        "billy.api": ["examples.json", "explorer/*"],
+        "billy.migrations": ["script.py.mako"],
+    },
     include_package_data=False,
     zip_safe=False,
 )

@@ -91,9 +91,10 @@ def make_bare_app(url: str) -> Router:
         def get_page(request: Request) -> Response:
             limit, offset = int(request.GET.get("limit", 20)), int(request.GET.get("offset", 0))
             cursor = open_cursor()
-            cursor.execute(statement, (company(request, cursor), limit, offset))
-            items = [{**row, **fields} for row in cursor.fetchall()]
-            return _json({"items": items, "offset": offset, "limit": limit})
+            cursor.execute(statement, (company(request, cursor), limit + 1, offset))
+            items = [{**row, **fields} for row in cursor.fetchall()[:limit]]
+            after = f"{request.path}?limit={limit}&after={items[-1]['guid']}"
+            return _json({"items": items, "offset": offset, "limit": limit, "next": after})
 
         return get_page
 

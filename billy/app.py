@@ -54,6 +54,7 @@ def make_app(
         config.include("billy.api.api_view")
         config.include("billy.api.routes")
         config.include("billy.api.errors")
+        config.include("billy.api.views.docs")
         config.scan("billy.api.views")
         return config.make_wsgi_app()
 

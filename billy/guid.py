@@ -20,7 +20,8 @@ ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 DIGITS = 22
 
 # 24 characters is what we mint; the 2014 Billy's were as long, and its columns held up to 64.
-_GUID = re.compile(rf"[A-Z]{{2}}[{ALPHABET}]{{10,62}}\Z")
+PATTERN = rf"[A-Z]{{2}}[{ALPHABET}]{{10,62}}"
+_GUID = re.compile(rf"{PATTERN}\Z")
 
 _COUNTER_BITS = 74
 _lock = threading.Lock()

@@ -9,10 +9,14 @@ parameters     how a query string, a form or a JSON body is read
 schemas        what we accept: one schema a request
 fields         … and the types of its parameters
 instants       … and how dates are written
-serializers    what we emit
+resources      what we emit: fields and types
+serializers    … and the dicts with them
 errors         what goes wrong: one table of status codes, one JSON body
 pagination     lists
 processing     what a view asks of the payment processor
+operations     what the API can do, as the views say it
+openapi        the document of that
+components     … and its schemas
 external_ids   inserting what may not be there twice
 tweens         what surrounds every request: its id, its log line, CORS, the limit of its body
 views          one file a noun

@@ -6,8 +6,9 @@
     def create_plan(company: Company, request: Request) -> Plan:
         body: PlanCreate = request.validated
 
-What it says is there for others to read in Pyramid's introspection: ``body``, ``query`` and
-``returns`` of each view. A view that names no permission is refused when the server starts, whatever
+What it says is there for others to read in Pyramid's introspection: ``body``, ``query``, ``returns`` and
+``raises`` of each view. The document of the API (``openapi``) is made of that, and of the first sentence of
+the view's docstring. A view that names no permission is refused when the server starts, whatever
 decorator it used, so the safe way is the only way.
 """
 
@@ -29,6 +30,7 @@ from billy.api.parameters import Parameters, body_parameters, query_parameters
 from billy.api.request import Request
 from billy.api.schemas import ListQuery, Schema, validate
 from billy.api.security import Permission
+from billy.errors import BillyError
 from billy.models.base import Owned
 
 View = Callable[[Any, Request], Response]
@@ -43,11 +45,16 @@ def api_view(
     body: type[Schema] | None = None,
     query: type[ListQuery] | None = None,
     returns: type | GenericAlias | None = None,
+    statuses: tuple[int, ...] = (200,),
+    raises: tuple[type[BillyError], ...] = (),
+    media_type: str = "application/json",
+    uses_database: bool = True,
 ) -> Any:
     """A view of ``route``. The checked body is at ``request.validated``, a list's query at ``request.query``.
 
     The records that a body refers to are at ``request.referred``, by their class, and locked until the request
-    commits.
+    commits. ``returns`` is what it answers, with one of ``statuses``; ``raises`` are the errors that cannot be seen
+    from the rest: what the view's own verb may refuse, and what a processor may say.
     """
     return view_config(
         route_name=route,
@@ -57,6 +64,10 @@ def api_view(
         body=body,
         query=query,
         returns=returns,
+        statuses=statuses,
+        raises=raises,
+        media_type=media_type,
+        uses_database=uses_database,
     )
 
 
@@ -86,7 +97,7 @@ def read_parameters(view: View, info: Any) -> View:
     return with_parameters if body or query else view
 
 
-read_parameters.options = ("body", "query", "returns")  # type: ignore[attr-defined]  # how Pyramid is told of them
+read_parameters.options = ("body", "query", "returns", "statuses", "raises", "media_type", "uses_database")  # type: ignore[attr-defined]  # how Pyramid is told of them
 
 
 def _checked(request: Request, schema: type[S], parameters: Parameters) -> S:

@@ -64,9 +64,14 @@ _PROCESSOR_SAYS: dict[type[BillyError], str] = {
 }
 
 
+def status_of(error: type[BillyError]) -> int | None:
+    """The status of an error, or of what it is a kind of; None for what is not meant for callers."""
+    return next((STATUS[kind] for kind in error.__mro__ if kind in STATUS), None)
+
+
 def billy_error(error: BillyError, request: Request) -> Response:
     """What we raised on purpose."""
-    status = next((STATUS[base] for base in type(error).__mro__ if base in STATUS), None)
+    status = status_of(type(error))
     if status is None:
         return bug(error, request)
     message = _PROCESSOR_SAYS.get(type(error), "{}").format(error)

@@ -19,9 +19,20 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import ErrorDetails, PydanticCustomError, PydanticKnownError
 
 from billy.api.instants import parse_instant
-from billy.models import Customer, Frequency, InvoiceType, Plan, PlanType
+from billy.models import (
+    Customer,
+    Frequency,
+    InvoiceStatus,
+    InvoiceType,
+    Plan,
+    PlanType,
+    SubmitStatus,
+    TransactionStatus,
+    TransactionType,
+)
 from billy.models.base import (
     EXTERNAL_ID_LENGTH,
+    GUID_LENGTH,
     MAXIMUM_AMOUNT,
     NAME_LENGTH,
     PROCESSOR_KEY_LENGTH,
@@ -56,7 +67,9 @@ _TEXTS = {
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,40}\s*\Z", re.ASCII)
 # Printable ASCII but for the asterisk, the comma and the slash: what Balanced took in 2014.
-_STATEMENT = re.compile(r"[ -)+.0-~-]*\Z")
+STATEMENT_PATTERN = "^[ -)+.0-~-]*$"
+_STATEMENT = re.compile(STATEMENT_PATTERN.strip("^$") + r"\Z")
+_LOST_PLUS = re.compile(r" (?=[0-9]{2}:[0-9]{2}\Z)")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
@@ -121,6 +134,11 @@ def _instant(value: Any) -> Any:
         raise PydanticCustomError("instant", "Invalid ISO8601 datetime {shown}", {"shown": shown}) from None
 
 
+def _keep_plus(value: Any) -> Any:
+    # In a query string a plus is a blank, and our own instants have one: whoever copies them means it.
+    return _LOST_PLUS.sub("+", value) if isinstance(value, str) and "T" in value else value
+
+
 def _to_come(value: datetime, info: ValidationInfo[Surroundings]) -> datetime:
     now = info.context.now
     shown = {"shown": value.isoformat()}
@@ -152,9 +170,15 @@ def _reference(model: type[Owned]) -> AfterValidator:
     return AfterValidator(exists)
 
 
+def _as_document(**keywords: Any) -> Any:
+    # What pydantic cannot see for itself, for the document of the API.
+    return Field(json_schema_extra=keywords)
+
+
 _read_integer = BeforeValidator(_integer)
 _text = AfterValidator(_storable)
 _required_text = AfterValidator(_not_blank)
+_not_blank_text = _as_document(pattern=r"\S")
 
 Amount = Annotated[int, Field(ge=0, le=MAXIMUM_AMOUNT), _read_integer]
 PeriodicAmount = Annotated[int, Field(ge=MINIMUM_AMOUNT, le=MAXIMUM_AMOUNT), _read_integer]
@@ -164,19 +188,30 @@ Interval = Annotated[int, Field(ge=1, le=max(LONGEST_INTERVAL.values())), _read_
 Count = Annotated[int, Field(ge=0, le=MAXIMUM_INTEGER), _read_integer]
 Flag = Annotated[bool, BeforeValidator(_boolean)]
 Name = Annotated[str, Field(max_length=NAME_LENGTH), _text]
-ItemName = Annotated[str, Field(max_length=NAME_LENGTH), _text, _required_text]
+ItemName = Annotated[str, Field(max_length=NAME_LENGTH), _text, _required_text, _not_blank_text]
 Description = Annotated[str, Field(max_length=DESCRIPTION_LENGTH), _text]
 Unit = Annotated[str, Field(max_length=UNIT_LENGTH), _text]
 ExternalID = Annotated[str, Field(max_length=EXTERNAL_ID_LENGTH), _text]
-Uri = Annotated[str, Field(max_length=URI_LENGTH), _text, _required_text]
+Uri = Annotated[str, Field(max_length=URI_LENGTH), _text, _required_text, _not_blank_text]
 UriFilter = Annotated[str, Field(max_length=URI_LENGTH), _text]
-ProcessorKey = Annotated[str, Field(max_length=PROCESSOR_KEY_LENGTH), _text, _required_text]
-Statement = Annotated[str, Field(max_length=STATEMENT_LENGTH), AfterValidator(_statement)]
+ProcessorKey = Annotated[str, Field(max_length=PROCESSOR_KEY_LENGTH), _text, _required_text, _not_blank_text]
+Statement = Annotated[
+    str,
+    Field(max_length=STATEMENT_LENGTH),
+    AfterValidator(_statement),
+    _as_document(pattern=STATEMENT_PATTERN),
+]
 Start = Annotated[datetime, BeforeValidator(_instant), AfterValidator(_to_come)]
+Moment = Annotated[datetime, BeforeValidator(_instant), BeforeValidator(_keep_plus)]
 CustomerGuid = Annotated[str, _text, _required_text, _reference(Customer)]
 PlanGuid = Annotated[str, _text, _required_text, _reference(Plan)]
 PlanTypeChoice = Annotated[PlanType, _choice(PlanType)]
 FrequencyChoice = Annotated[Frequency, _choice(Frequency)]
 InvoiceTypeChoice = Annotated[InvoiceType, _choice(InvoiceType)]
+InvoiceStatusChoice = Annotated[InvoiceStatus, _choice(InvoiceStatus)]
+SubmitStatusChoice = Annotated[SubmitStatus, _choice(SubmitStatus)]
+TransactionStatusChoice = Annotated[TransactionStatus, _choice(TransactionStatus)]
+TransactionTypeChoice = Annotated[TransactionType, _choice(TransactionType)]
+GuidFilter = Annotated[str, Field(max_length=GUID_LENGTH), _text]
 Offset = Annotated[int, Field(ge=0, le=MAXIMUM_INTEGER), _read_integer]
 Limit = Annotated[int, Field(ge=1), _read_integer, AfterValidator(lambda limit: min(limit, MAXIMUM_LIMIT))]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 MOST_PARAMETERS = 10_000
 """A thousand items and as many adjustments have eight thousand fields."""
-
-FILTERS = ("external_id", "processor_uri", "invoice_type")
-"""Filters of any list. One that a list does not have is refused: ignoring it would answer too much."""
 
 # The API reference of 2014 says "adjustments_" where its example and code said "adjustment_", and
 # "quanity": all are accepted.
@@ -57,8 +54,8 @@ class Parameters:
 def query_parameters(request: Request, schema: type[ListQuery]) -> Parameters:
     """The query string of a list."""
     parameters = _text_parameters(_urlencoded(request.environ.get("QUERY_STRING", "").encode("latin-1")))
-    for name in FILTERS:
-        if name in parameters.values and name not in schema.model_fields:
+    for name in parameters.values:
+        if schema.refuses(name):
             parameters.errors[name] = ["This list cannot be filtered by it"]
     return parameters
 
@@ -108,11 +105,15 @@ def _checked_name(name: str) -> str:
 def _urlencoded(text: bytes) -> Iterator[tuple[bytes, bytes]]:
     # Not parse_qsl: it replaces bytes that are not UTF-8, or takes no others than ASCII.
     parts = text.split(b"&", MOST_PARAMETERS)
-    if len(parts) > MOST_PARAMETERS:
-        raise InvalidRequest(f"There are more than {MOST_PARAMETERS} parameters")
+    _refuse_too_many(parts)
     for part in filter(None, parts):
         name, _, value = part.replace(b"+", b" ").partition(b"=")
         yield unquote_to_bytes(name), unquote_to_bytes(value)
+
+
+def _refuse_too_many(parts: Sized) -> None:
+    if len(parts) > MOST_PARAMETERS:
+        raise InvalidRequest(f"There are more than {MOST_PARAMETERS} parameters")
 
 
 def _multipart(content_type: str, body: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -121,6 +122,7 @@ def _multipart(content_type: str, body: bytes) -> Iterator[tuple[bytes, bytes]]:
     parts: Any = message.get_payload()
     if not isinstance(parts, list) or message.defects:
         raise InvalidRequest("The body is not valid multipart/form-data")
+    _refuse_too_many(parts)
     for part in parts:
         name = part.get_param("name", header="content-disposition")
         value = part.get_payload(decode=True)

@@ -15,11 +15,24 @@ from sqlalchemy import select
 from billy import clock
 from billy.api.request import Request
 from billy.db import outside_database
-from billy.errors import OutcomeUnknown, ProcessorError, Unavailable
+from billy.errors import (
+    InvalidFundingInstrument,
+    InvalidURIFormat,
+    Misconfigured,
+    OutcomeUnknown,
+    ProcessorError,
+    Refused,
+    Unavailable,
+)
 from billy.models import Company, Customer, Transaction, TransactionStatus, TransactionType, lock
 from billy.processors.base import Callback, Processor, SubmissionType
 
 log = structlog.get_logger(__name__)
+
+PROCESSOR_ERRORS = (Refused, Misconfigured, Unavailable, OutcomeUnknown)
+"""What a view may raise that waits for a processor's answer."""
+INSTRUMENT_ERRORS = (InvalidURIFormat, InvalidFundingInstrument, *PROCESSOR_ERRORS)
+"""… that has an instrument validated."""
 
 
 def validate_instrument(request: Request, customer: Customer, uri: str | None, purpose: str) -> None:

@@ -23,6 +23,9 @@ Factory = Callable[[Request], Any]
 ROUTES = (
     ("index", "/", public),
     ("health", "/health", public),
+    ("openapi", "/v1/openapi.json", public),
+    ("docs", "/docs", public),
+    ("docs_file", "/docs/{file}", public),
     ("companies", "/v1/companies", public),
     ("company", "/v1/companies/{guid}", own_company),
     ("callback", "/v1/companies/{guid}/callbacks/{callback_key}", called_back_company),

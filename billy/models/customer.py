@@ -22,6 +22,8 @@ class Customer(Owned):
         to_company(),
         UniqueConstraint("company_guid", "external_id"),
         Index("ix_customer_processor_uri", "company_guid", "processor_uri", "guid"),
+        Index("ix_customer_deleted", "company_guid", "deleted", "guid"),
+        Index("ix_customer_created", "company_guid", "created_at", "guid"),
     )
     _shown = ("company_guid", "guid", "deleted")
 

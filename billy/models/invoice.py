@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
 from sqlalchemy.orm.attributes import set_committed_value
 
@@ -64,6 +64,24 @@ class Invoice(Owned):
         Index("ix_invoice_external_id", "company_guid", "external_id"),
         Index("ix_invoice_type", "company_guid", "invoice_type", "guid"),
         Index("ix_invoice_plan", "company_guid", "plan_guid", "scheduled_at", "guid"),
+        Index("ix_invoice_status", "company_guid", "status", "guid"),
+        Index("ix_invoice_transaction_type", "company_guid", "transaction_type", "guid"),
+        Index("ix_invoice_created", "company_guid", "created_at", "guid"),
+        Index(
+            "ix_invoice_scheduled",
+            "company_guid",
+            "scheduled_at",
+            "guid",
+            postgresql_where=text("scheduled_at IS NOT NULL"),
+            sqlite_where=text("scheduled_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_invoice_overpaid",
+            "company_guid",
+            "guid",
+            postgresql_where=text("overpaid"),
+            sqlite_where=text("overpaid"),
+        ),
     )
     _shown = ("company_guid", "guid", "status", "amount", "total_adjustment_amount")
 

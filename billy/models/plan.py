@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, CheckConstraint, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from billy.errors import InvalidOperationError
@@ -34,6 +34,10 @@ class Plan(Owned):
         UniqueConstraint("company_guid", "external_id"),
         CheckConstraint("amount >= 0", name="amount_not_negative"),
         CheckConstraint("interval >= 1", name="interval_positive"),
+        Index("ix_plan_plan_type", "company_guid", "plan_type", "guid"),
+        Index("ix_plan_frequency", "company_guid", "frequency", "guid"),
+        Index("ix_plan_deleted", "company_guid", "deleted", "guid"),
+        Index("ix_plan_created", "company_guid", "created_at", "guid"),
     )
     _shown = ("company_guid", "guid", "plan_type", "frequency", "interval", "amount")
 

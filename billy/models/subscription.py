@@ -39,6 +39,22 @@ class Subscription(Owned):
         Index("ix_subscription_customer", "company_guid", "customer_guid", "guid"),
         Index("ix_subscription_plan", "company_guid", "plan_guid", "guid"),
         Index("ix_subscription_plan_customer", "company_guid", "plan_guid", "customer_guid"),
+        Index("ix_subscription_next_invoice", "company_guid", "next_invoice_at", "guid"),
+        Index("ix_subscription_created", "company_guid", "created_at", "guid"),
+        Index(
+            "ix_subscription_active",
+            "company_guid",
+            "guid",
+            postgresql_where=text("canceled_at IS NULL"),
+            sqlite_where=text("canceled_at IS NULL"),
+        ),
+        Index(
+            "ix_subscription_canceled",
+            "company_guid",
+            "guid",
+            postgresql_where=text("canceled_at IS NOT NULL"),
+            sqlite_where=text("canceled_at IS NOT NULL"),
+        ),
         Index(
             "ix_subscription_due",
             "next_invoice_at",

@@ -64,6 +64,10 @@ class Transaction(Owned):
         Index("ix_transaction_subscription", "company_guid", "subscription_guid", "guid"),
         Index("ix_transaction_plan", "company_guid", "plan_guid", "guid"),
         Index("ix_transaction_processor_uri", "company_guid", "processor_uri"),
+        Index("ix_transaction_submit_status", "company_guid", "submit_status", "guid"),
+        Index("ix_transaction_status", "company_guid", "status", "guid"),
+        Index("ix_transaction_transaction_type", "company_guid", "transaction_type", "guid"),
+        Index("ix_transaction_created", "company_guid", "created_at", "guid"),
         Index(
             "ix_transaction_open",
             "next_attempt_at",

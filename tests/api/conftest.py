@@ -11,12 +11,18 @@ from urllib.parse import urlsplit
 import pytest
 import structlog
 from sqlalchemy import Engine, event, update
+from webob import Request
+from webtest import TestApp
 from webtest.response import TestResponse
 
+from billy.app import make_app
 from billy.billing_run import Summary, run
 from billy.models import Transaction
+from billy.secrets import new_secret_key
+from billy.settings import Settings
 from tests.api.steps import Record
 from tests.support.client import Api, Client
+from tests.support.conformance import Conformance
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +33,31 @@ def plain_tracebacks() -> Iterator[None]:
     structlog.configure(processors=[*before[:-1], renderer])
     yield
     structlog.configure(processors=before)
+
+
+@pytest.fixture(scope="session")
+def conformance(tmp_path_factory: pytest.TempPathFactory) -> Conformance:
+    """Checks what the API answers against the document that it serves."""
+    options = {
+        "sqlalchemy.url": f"sqlite:///{tmp_path_factory.mktemp('document')}/billy.sqlite",
+        "billy.secret_keys": new_secret_key(),
+        "billy.processor_factory": "billy.processors.sandbox.Sandbox",
+    }
+    return Conformance(TestApp(make_app(Settings.load(options))).get("/v1/openapi.json").json)
+
+
+@pytest.fixture(autouse=True)
+def conforming(conformance: Conformance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every answer to every test of the API is one that its document allows."""
+    send = TestApp.do_request
+
+    def checked(self: TestApp, request: Request, *arguments: Any, **options: Any) -> TestResponse:
+        method, path = request.method, request.environ["PATH_INFO"]  # which the server may change
+        response = send(self, request, *arguments, **options)
+        assert conformance.mistakes(method, path, response) == []
+        return response
+
+    monkeypatch.setattr(TestApp, "do_request", checked)
 
 
 @pytest.fixture
@@ -56,9 +87,11 @@ def callback_path(sandbox: Any) -> Callable[..., str]:
 def call_back(api: Api, callback_path: Any) -> Callable[..., TestResponse]:
     """Deliver the body of an event, as the processor would."""
 
-    def deliver(company: Client, body: bytes, *, status: int = 200) -> TestResponse:
-        headers = {"Content-Type": "application/json"}
-        return api.anonymous.post(callback_path(company), body=body, headers=headers, status=status)
+    def deliver(
+        company: Client, body: bytes, *, processor_key: str = "a-processor-key", status: int = 200
+    ) -> TestResponse:
+        path, headers = callback_path(company, processor_key), {"Content-Type": "application/json"}
+        return api.anonymous.post(path, body=body, headers=headers, status=status)
 
     return deliver
 

@@ -48,7 +48,15 @@ PROTECTED = [
 ]
 WITH_GUID = [(method, path) for method, path in PROTECTED if "{" in path]
 
-PUBLIC = {("GET", "/"), ("GET", "/health"), ("POST", "/v1/companies"), ("POST", "/v1/companies/{}/callbacks/{}")}
+PUBLIC = {
+    ("GET", "/"),
+    ("GET", "/health"),
+    ("GET", "/v1/openapi.json"),
+    ("GET", "/docs"),
+    ("GET", "/docs/{}"),
+    ("POST", "/v1/companies"),
+    ("POST", "/v1/companies/{}/callbacks/{}"),
+}
 
 
 @pytest.fixture

@@ -23,6 +23,9 @@ PLAN = {"plan_type": "debit", "frequency": "monthly", "amount": 500}
 METHODS = {
     "/": "GET, HEAD",
     "/health": "GET, HEAD",
+    "/v1/openapi.json": "GET, HEAD",
+    "/docs": "GET, HEAD",
+    "/docs/explorer.js": "GET, HEAD",
     "/v1/companies": "POST",
     "/v1/companies/CP1": "GET, HEAD",
     "/v1/companies/CP1/callbacks/key": "POST",

@@ -11,18 +11,9 @@ from webtest import TestApp
 
 from billy import schema
 from billy.app import make_app
-from tests.api.shapes import instant, mistakes, one_of, or_null
-from tests.api.shapes import text as a_text
+from tests.api.shapes import SERVER, mistakes
 from tests.api.steps import new_invoice
 from tests.support.client import Client
-
-INDEX = {
-    "server": one_of("Billy - The recurring payment server"),
-    "powered_by": one_of("BalancedPayments.com"),
-    "version": a_text,
-    "revision": or_null(a_text),
-    "last_transaction_created_at": or_null(instant),
-}
 
 
 @pytest.fixture
@@ -42,7 +33,7 @@ def at_database(settings, sandbox):
 
 def test_the_index_answers_every_documented_field_to_anyone(api):
     answer = api.anonymous.get("/").json
-    assert mistakes(INDEX, answer) == {}
+    assert mistakes(SERVER, answer) == {}
     assert answer["version"] == metadata.version("billy")
     assert (answer["revision"], answer["last_transaction_created_at"]) == (None, None)
 
@@ -82,7 +73,7 @@ def test_health_tells_of_the_last_run(api, bill, clock):
     last_run = api.anonymous.get("/health").json["last_run"]
     assert last_run["guid"].startswith("RN")
     assert last_run["started_at"] == clock.now.isoformat()
-    assert instant(last_run["finished_at"])
+    assert last_run["finished_at"]
 
 
 def test_health_needs_no_key_and_minds_no_wrong_one(api):
@@ -117,5 +108,5 @@ def test_without_a_database_health_is_503_and_the_index_still_answers(at_databas
     answer = client.get("/health", status=503)
     assert (answer.json["status"], answer.json["database"]) == ("unavailable", "unavailable")
     assert answer.json["last_run"] is None
-    assert mistakes(INDEX, client.get("/").json) == {}
+    assert mistakes(SERVER, client.get("/").json) == {}
     assert str(tmp_path) not in answer.text

@@ -14,7 +14,7 @@ def test_each_kind_of_transaction_answers_every_documented_field(company):
     subscribe(company, plan=new_plan(company, plan_type="credit"), card="/bank_accounts/ok")
     subscribe(company, card="/cards/declined")
     page = company.get("/v1/transactions").json
-    assert page_mistakes(TRANSACTION, page) == []
+    assert page_mistakes(TRANSACTION, page) == {}
     assert [each["transaction_type"] for each in page["items"]] == ["debit", "credit", "refund", "debit"]
     for transaction in page["items"]:
         assert company.get(f"/v1/transactions/{transaction['guid']}").json == transaction

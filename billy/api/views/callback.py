@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from billy import clock
+from billy.api import resources
 from billy.api.api_view import api_view
-from billy.api.processing import read_callback
+from billy.api.processing import PROCESSOR_ERRORS, read_callback
 from billy.api.request import Request
 from billy.api.security import Permission
+from billy.errors import InvalidCallbackPayload
 from billy.models import Company
 from billy.recording import apply_callback
 
 
-@api_view("callback", "POST", permission=Permission.PUBLIC)
-def receive_callback(company: Company, request: Request) -> dict[str, str]:
+@api_view(
+    "callback",
+    "POST",
+    permission=Permission.PUBLIC,
+    returns=resources.Callback,
+    raises=(InvalidCallbackPayload, *PROCESSOR_ERRORS),
+)
+def receive_callback(company: Company, request: Request) -> resources.Callback:
     """``ok`` if the event was news; ``ignore`` for a repeat, or for what does not concern us."""
     callback = read_callback(request, company, request.body, dict(request.headers))
     if callback is None:

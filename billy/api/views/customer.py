@@ -6,15 +6,23 @@ from billy import clock
 from billy.api.api_view import api_view
 from billy.api.external_ids import insert, refuse_taken
 from billy.api.pagination import Page, page
-from billy.api.processing import customer_at_processor
+from billy.api.processing import PROCESSOR_ERRORS, customer_at_processor
 from billy.api.request import Request
 from billy.api.schemas import CustomerCreate, CustomerQuery
 from billy.api.security import Permission
+from billy.errors import DuplicateExternalIDError, InvalidCustomer, InvalidOperationError, InvalidURIFormat
 from billy.guid import new_guid
 from billy.models import Company, Customer, Plan, lock
 
 
-@api_view("customers", "POST", permission=Permission.COMPANY, body=CustomerCreate, returns=Customer)
+@api_view(
+    "customers",
+    "POST",
+    permission=Permission.COMPANY,
+    body=CustomerCreate,
+    returns=Customer,
+    raises=(DuplicateExternalIDError, InvalidURIFormat, InvalidCustomer, *PROCESSOR_ERRORS),
+)
 def create_customer(company: Company, request: Request) -> Customer:
     """Create a customer, here and at the processor."""
     body: CustomerCreate = request.validated
@@ -47,7 +55,7 @@ def show_customer(customer: Customer, request: Request) -> Customer:
     return customer
 
 
-@api_view("customer", "DELETE", permission=Permission.COMPANY, returns=Customer)
+@api_view("customer", "DELETE", permission=Permission.COMPANY, returns=Customer, raises=(InvalidOperationError,))
 def delete_customer(customer: Customer, request: Request) -> Customer:
     """Delete a customer: his subscriptions end, and what can still be stopped is not charged."""
     lock(request.db, customer).delete(request.db, clock.utc_now())

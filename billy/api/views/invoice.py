@@ -6,16 +6,23 @@ from billy import clock
 from billy.api.api_view import api_view
 from billy.api.external_ids import insert
 from billy.api.pagination import Page, page
-from billy.api.processing import submit, validate_instrument
+from billy.api.processing import INSTRUMENT_ERRORS, submit, validate_instrument
 from billy.api.request import Request
 from billy.api.schemas import InvoiceChange, InvoiceCreate, InvoiceQuery, Refund
 from billy.api.security import Permission
-from billy.errors import InvalidOperationError, ValidationError
+from billy.errors import DuplicateExternalIDError, InvalidOperationError, MoneyMoving, ValidationError
 from billy.models import Company, Customer, Invoice, Plan, Subscription, TransactionType, disputed, lock, lock_invoice
 from billy.models.invoice import new_invoice
 
 
-@api_view("invoices", "POST", permission=Permission.COMPANY, body=InvoiceCreate, returns=Invoice)
+@api_view(
+    "invoices",
+    "POST",
+    permission=Permission.COMPANY,
+    body=InvoiceCreate,
+    returns=Invoice,
+    raises=(DuplicateExternalIDError, *INSTRUMENT_ERRORS),
+)
 def create_invoice(company: Company, request: Request) -> Invoice:
     """Invoice a customer; with an instrument it is charged at once."""
     body: InvoiceCreate = request.validated
@@ -48,7 +55,14 @@ def show_invoice(invoice: Invoice, request: Request) -> Invoice:
     return invoice
 
 
-@api_view("invoice", "PUT", permission=Permission.COMPANY, body=InvoiceChange, returns=Invoice)
+@api_view(
+    "invoice",
+    "PUT",
+    permission=Permission.COMPANY,
+    body=InvoiceChange,
+    returns=Invoice,
+    raises=(InvalidOperationError, MoneyMoving, *INSTRUMENT_ERRORS),
+)
 def change_invoice(invoice: Invoice, request: Request) -> Invoice:
     """Charge an unpaid invoice to another instrument, at once."""
     body: InvoiceChange = request.validated
@@ -63,7 +77,14 @@ def change_invoice(invoice: Invoice, request: Request) -> Invoice:
     return invoice
 
 
-@api_view("invoice_refund", "POST", permission=Permission.COMPANY, body=Refund, returns=Invoice)
+@api_view(
+    "invoice_refund",
+    "POST",
+    permission=Permission.COMPANY,
+    body=Refund,
+    returns=Invoice,
+    raises=(InvalidOperationError,),
+)
 def refund_invoice(invoice: Invoice, request: Request) -> Invoice:
     """Give money back, at once."""
     body: Refund = request.validated
@@ -73,7 +94,13 @@ def refund_invoice(invoice: Invoice, request: Request) -> Invoice:
     return invoice
 
 
-@api_view("invoice_cancel", "POST", permission=Permission.COMPANY, returns=Invoice)
+@api_view(
+    "invoice_cancel",
+    "POST",
+    permission=Permission.COMPANY,
+    returns=Invoice,
+    raises=(InvalidOperationError, MoneyMoving),
+)
 def cancel_invoice(invoice: Invoice, request: Request) -> Invoice:
     """Nobody has to pay it any more."""
     lock_invoice(request.db, invoice).cancel(clock.utc_now())

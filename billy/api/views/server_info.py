@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib import metadata
-from typing import Any
+from typing import Literal
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from billy import schema
+from billy.api import resources
 from billy.api.api_view import api_view
+from billy.api.openapi import version
 from billy.api.request import Request
 from billy.api.security import Permission
 from billy.models import BillingRun, Company, Transaction
@@ -20,24 +21,26 @@ from billy.settings import Settings
 log = structlog.get_logger(__name__)
 
 
-@api_view("index", "GET", permission=Permission.PUBLIC)
-def index(context: None, request: Request) -> dict[str, Any]:
+@api_view("index", "GET", permission=Permission.PUBLIC, returns=resources.Server)
+def index(context: None, request: Request) -> resources.Server:
     """Which server this is; when a company last moved money is told to that company only."""
     settings: Settings = request.registry["billy.settings"]
     return {
         "server": "Billy - The recurring payment server",
         "powered_by": "BalancedPayments.com",
-        "version": _version(),
+        "version": version(),
         "revision": settings.revision,
         "last_transaction_created_at": _last_transaction(request, request.identity),
     }
 
 
-@api_view("health", "GET", permission=Permission.PUBLIC)
-def health(context: None, request: Request) -> dict[str, Any]:
+@api_view("health", "GET", permission=Permission.PUBLIC, returns=resources.Health, statuses=(200, 503))
+def health(context: None, request: Request) -> resources.Health:
     """Whether this server can do its work: 200, or 503 with what is wrong."""
     head = schema.head_revision()
     current = last_run = None
+    status: Literal["ok", "schema_outdated", "unavailable"]
+    database: Literal["ok", "unavailable"]
     try:
         current = schema.current_revision(request.db.connection())
         if current == head:
@@ -53,8 +56,9 @@ def health(context: None, request: Request) -> dict[str, Any]:
         "status": status,
         "database": database,
         "schema": {"current": current, "head": head},
-        "last_run": last_run
-        and {
+        "last_run": None
+        if last_run is None
+        else {
             "guid": last_run.guid,
             "started_at": last_run.started_at,
             "finished_at": last_run.finished_at,
@@ -68,10 +72,3 @@ def _last_transaction(request: Request, company: Company | None) -> datetime | N
     newest = select(Transaction.created_at).where(Transaction.company_guid == company.guid)
     last: datetime | None = request.db.scalar(newest.order_by(Transaction.guid.desc()).limit(1))
     return last
-
-
-def _version() -> str:
-    try:
-        return metadata.version("billy")
-    except metadata.PackageNotFoundError:  # run from a checkout that was never installed
-        return "0.0.0"

@@ -6,16 +6,23 @@ from billy import clock
 from billy.api.api_view import api_view
 from billy.api.external_ids import insert
 from billy.api.pagination import Page, page
-from billy.api.processing import submit, validate_instrument
+from billy.api.processing import INSTRUMENT_ERRORS, submit, validate_instrument
 from billy.api.request import Request
-from billy.api.schemas import ExternalIDQuery, SubscriptionCancel, SubscriptionChange, SubscriptionCreate
+from billy.api.schemas import SubscriptionCancel, SubscriptionChange, SubscriptionCreate, SubscriptionQuery
 from billy.api.security import Permission
-from billy.errors import ValidationError
+from billy.errors import DuplicateExternalIDError, InvalidOperationError, MoneyMoving, ValidationError
 from billy.guid import new_guid
 from billy.models import Company, Customer, Plan, Subscription, lock
 
 
-@api_view("subscriptions", "POST", permission=Permission.COMPANY, body=SubscriptionCreate, returns=Subscription)
+@api_view(
+    "subscriptions",
+    "POST",
+    permission=Permission.COMPANY,
+    body=SubscriptionCreate,
+    returns=Subscription,
+    raises=(DuplicateExternalIDError, *INSTRUMENT_ERRORS),
+)
 def create_subscription(company: Company, request: Request) -> Subscription:
     """Subscribe a customer to a plan; without ``started_at`` it starts now, and the first invoice is charged."""
     body: SubscriptionCreate = request.validated
@@ -44,11 +51,13 @@ def create_subscription(company: Company, request: Request) -> Subscription:
     return subscription
 
 
-@api_view("subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription])
+@api_view("subscriptions", "GET", permission=Permission.COMPANY, query=SubscriptionQuery, returns=Page[Subscription])
 @api_view(
-    "customer_subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription]
+    "customer_subscriptions", "GET", permission=Permission.COMPANY, query=SubscriptionQuery, returns=Page[Subscription]
 )
-@api_view("plan_subscriptions", "GET", permission=Permission.COMPANY, query=ExternalIDQuery, returns=Page[Subscription])
+@api_view(
+    "plan_subscriptions", "GET", permission=Permission.COMPANY, query=SubscriptionQuery, returns=Page[Subscription]
+)
 def list_subscriptions(parent: Company | Customer | Plan, request: Request) -> Page[Subscription]:
     """All subscriptions, or those of a customer or plan."""
     return page(request, Subscription, parent)
@@ -60,7 +69,14 @@ def show_subscription(subscription: Subscription, request: Request) -> Subscript
     return subscription
 
 
-@api_view("subscription", "PUT", permission=Permission.COMPANY, body=SubscriptionChange, returns=Subscription)
+@api_view(
+    "subscription",
+    "PUT",
+    permission=Permission.COMPANY,
+    body=SubscriptionChange,
+    returns=Subscription,
+    raises=(InvalidOperationError, MoneyMoving, *INSTRUMENT_ERRORS),
+)
 def change_subscription(subscription: Subscription, request: Request) -> Subscription:
     """Change what comes next; ``open_invoices`` charges what is unpaid to the instrument too."""
     body: SubscriptionChange = request.validated
@@ -77,7 +93,14 @@ def change_subscription(subscription: Subscription, request: Request) -> Subscri
     return subscription
 
 
-@api_view("subscription_cancel", "POST", permission=Permission.COMPANY, body=SubscriptionCancel, returns=Subscription)
+@api_view(
+    "subscription_cancel",
+    "POST",
+    permission=Permission.COMPANY,
+    body=SubscriptionCancel,
+    returns=Subscription,
+    raises=(InvalidOperationError, MoneyMoving),
+)
 def cancel_subscription(subscription: Subscription, request: Request) -> Subscription:
     """File no more invoices; ``open_invoices`` cancels those that are unpaid too."""
     body: SubscriptionCancel = request.validated

@@ -5,17 +5,25 @@ from __future__ import annotations
 from billy.api.api_view import api_view
 from billy.api.pagination import Page, page
 from billy.api.request import Request
-from billy.api.schemas import ListQuery
+from billy.api.schemas import TransactionQuery
 from billy.api.security import Permission
 from billy.models import Company, Customer, Invoice, Plan, Subscription, Transaction
 from billy.models.transaction import load_failures
 
 
-@api_view("transactions", "GET", permission=Permission.COMPANY, query=ListQuery, returns=Page[Transaction])
-@api_view("customer_transactions", "GET", permission=Permission.COMPANY, query=ListQuery, returns=Page[Transaction])
-@api_view("plan_transactions", "GET", permission=Permission.COMPANY, query=ListQuery, returns=Page[Transaction])
-@api_view("subscription_transactions", "GET", permission=Permission.COMPANY, query=ListQuery, returns=Page[Transaction])
-@api_view("invoice_transactions", "GET", permission=Permission.COMPANY, query=ListQuery, returns=Page[Transaction])
+@api_view("transactions", "GET", permission=Permission.COMPANY, query=TransactionQuery, returns=Page[Transaction])
+@api_view(
+    "customer_transactions", "GET", permission=Permission.COMPANY, query=TransactionQuery, returns=Page[Transaction]
+)
+@api_view(
+    "plan_transactions", "GET", permission=Permission.COMPANY, query=TransactionQuery, returns=Page[Transaction]
+)
+@api_view(
+    "subscription_transactions", "GET", permission=Permission.COMPANY, query=TransactionQuery, returns=Page[Transaction]
+)
+@api_view(
+    "invoice_transactions", "GET", permission=Permission.COMPANY, query=TransactionQuery, returns=Page[Transaction]
+)
 def list_transactions(
     parent: Company | Customer | Plan | Subscription | Invoice, request: Request
 ) -> Page[Transaction]:
