@@ -34,13 +34,12 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
-from billy import clock
 from billy.errors import (
     InvalidCallbackPayload,
     InvalidCustomer,
@@ -52,7 +51,7 @@ from billy.errors import (
     Refused,
     Unavailable,
 )
-from billy.processors.answers import Lost, json_of, text_of
+from billy.processors.answers import Lost, text_of
 from billy.processors.base import (
     Callback,
     DisputeStatus,
@@ -63,6 +62,8 @@ from billy.processors.base import (
     SubmissionType,
 )
 from billy.processors.http import Deadline, HttpClient
+from billy.processors.stripe_events import EVENTS, check_signature, instant_of, read_event, subject_of
+from billy.processors.stripe_records import ENDED_BY_US, RECORDS, amount_of, dispute_of, outcome_of, receipt_of
 from billy.processors.stripe_wire import (
     API_VERSION,
     Resource,
@@ -73,7 +74,6 @@ from billy.processors.stripe_wire import (
     known,
     listed,
     metadata_of,
-    refusal,
     stripe,
     to_id,
 )
@@ -83,24 +83,6 @@ log = structlog.get_logger(__name__)
 TRANSACTION_GUID = "billy.transaction_guid"
 SUBMISSION_KEY = "billy.submission_key"
 CUSTOMER_GUID = "billy.customer_guid"
-
-EVENTS = (
-    "payment_intent.succeeded",
-    "payment_intent.payment_failed",
-    "payment_intent.canceled",
-    "payment_intent.processing",
-    "charge.refunded",
-    "charge.refund.updated",
-    "charge.dispute.created",
-    "charge.dispute.updated",
-    "charge.dispute.closed",
-    "charge.dispute.funds_withdrawn",
-    "charge.dispute.funds_reinstated",
-)
-"""What a company's webhook is called for."""
-
-TOLERANCE = timedelta(seconds=300)
-"""The age of a signature beyond which a callback may be a recording."""
 
 CLOCKS_DIFFER = timedelta(hours=1)
 """By less than this, ours and Stripe's. A look-up reads a page of records more for it at most."""
@@ -261,7 +243,7 @@ class StripeProcessor:
         intent: Any = None
         try:
             intent = ask(self._api.payment_intents.create, values, {"idempotency_key": submission.key})
-            return _outcome(intent)
+            return outcome_of(intent)
         except Refused as refused:
             self._end(intent or error_of(refused.__cause__).get("payment_intent"))
             raise
@@ -274,7 +256,7 @@ class StripeProcessor:
             "description": submission.description,
             "metadata": _origin(submission),
         }
-        return _receipt(ask(self._api.transfers.create, values, {"idempotency_key": submission.key}))
+        return receipt_of(ask(self._api.transfers.create, values, {"idempotency_key": submission.key}))
 
     def _refund(self, submission: Submission) -> Receipt:
         values = {
@@ -282,7 +264,7 @@ class StripeProcessor:
             "payment_intent": to_id(submission.charge_uri or "", "pi"),
             "metadata": _origin(submission),
         }
-        return _receipt(ask(self._api.refunds.create, values, {"idempotency_key": submission.key}))
+        return receipt_of(ask(self._api.refunds.create, values, {"idempotency_key": submission.key}))
 
     def _end(self, intent: Any) -> None:
         """Cancel a payment that failed, so that nobody has it succeed later; what it came to stands already."""
@@ -302,14 +284,14 @@ class StripeProcessor:
         """
         with self._asking():
             made = self._made(submission)
-            receipts = [_receipt(each) for each in made]
+            receipts = [receipt_of(each) for each in made]
         alive = [receipt for receipt in receipts if receipt.status is not ReceiptStatus.FAILED]
         if len(alive) > 1:
             uris = [receipt.processor_uri for receipt in alive]
             log.error("charge_doubled", transaction=submission.transaction_guid, processor_uris=uris)
         if alive or not made:
             return next(iter(alive), None)
-        return _outcome(made[0])
+        return outcome_of(made[0])
 
     def find_records(self, submission: Submission, processor_uri: str | None) -> Sequence[Record]:
         """The records of the submission's key, oldest first, and the one at ``processor_uri``."""
@@ -317,7 +299,7 @@ class StripeProcessor:
             made = self._made(submission)
             if processor_uri is not None and all(each.get("id") != processor_uri for each in made):
                 made = [*self._at(processor_uri, submission.type), *made]
-            return [Record(_receipt(each), _amount(each)) for each in made]
+            return [Record(receipt_of(each), amount_of(each)) for each in made]
 
     def _made(self, submission: Submission) -> list[Resource]:
         """Every record of a submission's key, oldest first."""
@@ -382,26 +364,23 @@ class StripeProcessor:
 
         A payment that failed is canceled, for the submission that was to do it may have died.
         """
-        told = json_of(body) or {}
-        event_id = told.get("id")
-        if not isinstance(event_id, str) or _EVENT_ID.match(event_id) is None:
-            raise InvalidCallbackPayload('A callback of Stripe is an event, {"id": "evt_…"}')
+        event_id, told = read_event(body)
         if secret is not None:
             check_signature(body, headers, secret)
         with self._asking():
             event = told if secret is not None else known(self._api.events.retrieve, event_id)
             if event is None:
                 raise InvalidCallbackPayload("Stripe has no such event of this company")
-            subject = _subject(event)
+            subject = subject_of(event)
             resource = self._concerned(subject)
             transaction_guid = "" if resource is None else metadata_of(resource).get(TRANSACTION_GUID, "")
             if resource is None or _GUID.match(transaction_guid) is None:
                 return None
             dispute = self._dispute(subject) if subject.get("object") == "dispute" else None
-            receipt = _receipt(resource)
+            receipt = receipt_of(resource)
             if resource.get("object") == "payment_intent":
                 self._end(resource)
-            return Callback(event_id, transaction_guid, _instant(event.get("created")), receipt, dispute)
+            return Callback(event_id, transaction_guid, instant_of(event), receipt, dispute)
 
     def _concerned(self, subject: Resource) -> Resource | None:
         """Billy's payment or refund that an event's object is, or is about, as it stands now."""
@@ -423,7 +402,7 @@ class StripeProcessor:
 
     def _dispute(self, subject: Resource) -> DisputeStatus:
         told = known(self._api.disputes.retrieve, id_of(subject, "dp", "du"))
-        return _DISPUTES.get(str((told or subject).get("status")), DisputeStatus.INQUIRY)
+        return dispute_of(told or subject)
 
     # -- calls ---------------------------------------------------------------------------------------
 
@@ -452,13 +431,8 @@ class StripeProcessor:
 
 # --- what is sent ---
 
+_GUID = re.compile(r"[0-9A-Za-z]{1,64}\Z")
 _KEY = re.compile(r"[!-~]{1,255}\Z")
-
-RECORDS = {SubmissionType.DEBIT: ("pi",), SubmissionType.CREDIT: ("tr",), SubmissionType.REFUND: ("re", "pyr")}
-"""How the ids of each movement's records begin."""
-
-ENDED_BY_US = ("requires_payment_method", "requires_action", "requires_confirmation")
-"""Where a payment of Billy's stands that did not succeed, and could still."""
 
 _NOT_ON_STATEMENTS = re.compile(r"[^ -~]|[<>\\'\"*]")
 
@@ -479,120 +453,3 @@ def _instrument(uri: str, prefix: str, can: str) -> str:
 
 def _origin(submission: Submission) -> dict[str, str]:
     return {TRANSACTION_GUID: submission.transaction_guid, SUBMISSION_KEY: submission.key}
-
-
-# --- what is answered ---
-
-_GUID = re.compile(r"[0-9A-Za-z]{1,64}\Z")
-_EVENT_ID = re.compile(r"evt_[0-9A-Za-z_]{1,120}\Z")
-
-_REFUNDS = {
-    "succeeded": ReceiptStatus.SUCCEEDED,
-    "failed": ReceiptStatus.FAILED,
-    "canceled": ReceiptStatus.FAILED,
-}
-
-_DISPUTES = {
-    "needs_response": DisputeStatus.OPEN,
-    "under_review": DisputeStatus.OPEN,
-    "won": DisputeStatus.WON,
-    "lost": DisputeStatus.LOST,
-}
-
-
-def _receipt(record: Resource) -> Receipt:
-    """Where a payment, a refund or a transfer stands."""
-    kind = record.get("object")
-    if kind == "transfer":
-        # Transfers do not fail. One that was taken back as a whole paid nothing.
-        uri = id_of(record, *RECORDS[SubmissionType.CREDIT])
-        if record.get("reversed"):
-            return Receipt(uri, ReceiptStatus.FAILED, "The transfer was reversed", "reversed")
-        return Receipt(uri, ReceiptStatus.SUCCEEDED)
-    if kind == "refund":
-        uri = id_of(record, *RECORDS[SubmissionType.REFUND])
-        status = _REFUNDS.get(str(record.get("status")), ReceiptStatus.PENDING)
-        if status is not ReceiptStatus.FAILED:
-            return Receipt(uri, status)
-        code = text_of(record.get("failure_reason"), 64) or str(record.get("status"))
-        return Receipt(uri, status, f"The refund failed: {code}", code)
-    uri = id_of(record, *RECORDS[SubmissionType.DEBIT])
-    if record.get("status") == "succeeded":
-        return Receipt(uri, ReceiptStatus.SUCCEEDED)
-    if record.get("status") in (*ENDED_BY_US, "canceled"):
-        why = _why(record)
-        return Receipt(uri, ReceiptStatus.FAILED, str(why), why.code)
-    return Receipt(uri, ReceiptStatus.PENDING)
-
-
-def _outcome(record: Resource) -> Receipt:
-    """What a submission that left this record came to: a payment that did not succeed was refused …"""
-    receipt = _receipt(record)
-    if receipt.status is ReceiptStatus.FAILED and record.get("object") == "payment_intent" and not _is_late(record):
-        raise _why(record)
-    return receipt
-
-
-def _is_late(intent: Resource) -> bool:
-    # … unless a bank returned it days after it had been accepted.
-    error = intent.get("last_payment_error")
-    method = error.get("payment_method") if isinstance(error, dict) else None
-    return isinstance(method, dict) and method.get("type") in DELAYED
-
-
-DELAYED = ("us_bank_account", "sepa_debit", "bacs_debit", "au_becs_debit", "acss_debit", "nz_bank_account")
-"""Kinds of payment methods whose payments are ``processing`` for days."""
-
-
-def _why(intent: Resource) -> Refused:
-    error = intent.get("last_payment_error")
-    if isinstance(error, dict):
-        return refusal(error, number=402)
-    status = str(intent.get("status"))
-    code = "requires_action" if status == "requires_confirmation" else status
-    return refusal({"code": code, "message": _WHY.get(code)}, number=402)
-
-
-_WHY = {
-    "requires_action": "The customer has to authenticate, which a charge without him cannot wait for",
-    "requires_payment_method": "The payment failed, and Stripe does not say why",
-    "canceled": "The payment was canceled",
-}
-
-
-def _amount(record: Resource) -> int:
-    amount = record.get("amount")
-    if not isinstance(amount, int):
-        raise Lost("Stripe's record has no amount")
-    return amount
-
-
-def check_signature(body: bytes, headers: Mapping[str, str], secret: str) -> None:
-    """InvalidCallbackPayload unless a callback is signed with ``secret``, and not long ago."""
-    header = next((value for name, value in headers.items() if name.lower() == "stripe-signature"), "")
-    try:
-        stripe.WebhookSignature.verify_header(body, header, secret)
-        signed_at = datetime.fromtimestamp(int(dict(_pairs(header))["t"]), UTC)
-    except (stripe.SignatureVerificationError, ValueError, KeyError, OverflowError, OSError) as error:
-        raise InvalidCallbackPayload("The callback is not signed by Stripe for this company") from error
-    if abs(clock.utc_now() - signed_at) > TOLERANCE:
-        raise InvalidCallbackPayload("The callback was signed too long ago, or will be")
-
-
-def _pairs(header: str) -> Iterator[tuple[str, str]]:
-    for part in header.split(","):
-        name, _, value = part.partition("=")
-        yield name.strip(), value
-
-
-def _subject(event: Resource) -> Resource:
-    """The object that an event is about, as it stood then."""
-    data = event.get("data")
-    subject = data.get("object") if isinstance(data, dict) else None
-    return subject if isinstance(subject, dict) and event.get("type") in EVENTS else {}
-
-
-def _instant(value: object) -> datetime:
-    if not isinstance(value, int):
-        raise Lost("Stripe's event does not say when it occurred")
-    return datetime.fromtimestamp(value, UTC)

@@ -27,8 +27,9 @@ from billy.errors import (
     Unavailable,
 )
 from billy.processors.base import DisputeStatus, Receipt, ReceiptStatus, Submission, SubmissionType
-from billy.processors.stripe import EVENTS, Stripe, StripeOptions, StripeProcessor, statement_suffix
+from billy.processors.stripe import Stripe, StripeOptions, StripeProcessor, statement_suffix
 from billy.processors.stripe_codes import REFUSALS, is_hard, markdown
+from billy.processors.stripe_events import EVENTS
 from billy.processors.stripe_wire import API_VERSION, to_id
 from billy.testing.stripe_simulator.service import sign
 from tests.processors.harness import StripeHarness

@@ -84,8 +84,7 @@ def create_customer(call: Call) -> Resource:
 def create_payment_method(call: Call) -> Resource:
     """POST /v1/payment_methods: a card by its number, as test programs may send it."""
     kind = call.form.required("type")
-    number = call.form.group("card").get("number", "")
-    call.form.group("us_bank_account"), call.form.group("billing_details")
+    number, *_ = (call.form.group(name).get("number", "") for name in ("card", "us_bank_account", "billing_details"))
     call.form.done()
     if kind not in ("card", "us_bank_account"):
         raise Refusal(400, f"Invalid type: {kind}", param="type")
