@@ -787,7 +787,7 @@ def test_d40_an_origin_must_be_allowed_to_the_letter(api, company):
     "lines",
     [
         pytest.param(1, marks=pytest.mark.ini({"api.json.pretty_print": "false"})),
-        pytest.param(5, marks=pytest.mark.ini({"api.json.pretty_print": "true"})),
+        pytest.param(6, marks=pytest.mark.ini({"api.json.pretty_print": "true"})),
     ],
 )
 def test_d41_false_is_false(company, lines):
