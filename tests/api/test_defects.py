@@ -606,7 +606,7 @@ def test_d29_a_limit_or_offset_that_is_junk_is_400(company):
 
 
 def test_d30_a_filter_that_a_list_does_not_have_is_400_and_those_it_has_work(company):
-    for noun in ("plans", "subscriptions", "transactions"):
+    for noun in ("plans", "subscriptions", "invoices"):
         assert list(company.get(f"/v1/{noun}?processor_uri=x", status=400).json["errors"]) == ["processor_uri"]
     assert list(company.get("/v1/transactions?external_id=x", status=400).json["errors"]) == ["external_id"]
     invoice = new_invoice(company, external_id="x")
