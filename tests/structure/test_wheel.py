@@ -62,6 +62,12 @@ def test_the_wheel_has_the_migrations(installed: Path) -> None:
     assert files(installed / "billy" / "migrations", "*.*") == files(CHECKOUT / "alembic", "*.py", "*.mako")
 
 
+def test_the_wheel_has_the_explorer_with_its_licence_and_the_examples(installed: Path) -> None:
+    explorer = CHECKOUT / "billy" / "api" / "explorer"
+    assert files(installed / "billy" / "api" / "explorer", "*") == {path.name for path in explorer.iterdir()}
+    assert (installed / "billy" / "api" / "examples.json").exists()
+
+
 def test_an_installed_billy_upgrades_a_database_from_any_directory(installed: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", UPGRADE],
