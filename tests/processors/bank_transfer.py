@@ -33,8 +33,8 @@ def installed() -> Path:
     _kept.append(directory)
     source, target = Path(directory.name, "source"), Path(directory.name, "installed")
     source.mkdir()
-    for path in EXAMPLE.glob("*.*"):  # a copy, for building leaves files behind
-        shutil.copy(path, source)
+    for name in ("pyproject.toml", "billy_bank_transfer.py"):  # a copy, for building leaves files behind
+        shutil.copy(EXAMPLE / name, source)
     # Billy is there already, and nothing is fetched.
     options = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps", "--no-build-isolation"]
     command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source)]

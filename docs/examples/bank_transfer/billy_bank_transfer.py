@@ -119,7 +119,7 @@ class Drawer:
         if (charge.get("type"), charge.get("status")) != (SubmissionType.DEBIT, ReceiptStatus.SUCCEEDED):
             return False
         refunded = sum(order["amount"] for order in earlier if order["status"] != ReceiptStatus.FAILED)
-        return refunded + submission.amount <= int(charge["amount"])
+        return bool(refunded + submission.amount <= charge["amount"])
 
     def _is_customer(self, uri: str) -> bool:
         return uri.startswith("/customer-") and bool(self._read(uri))
