@@ -1,6 +1,7 @@
 """What the contract suite needs of an adapter's test bed, and the test bed of each adapter.
 
-A new adapter adds a class like ``BalancedHarness`` and a line to ``HARNESSES``; then it has the whole of
+A new adapter adds a class like ``BalancedHarness`` and a line to ``HARNESSES``, or one from outside Billy to the
+fixture in ``conftest.py``; then it has the whole of
 ``test_contract.py`` to pass before it needs any test of its own.
 """
 
@@ -78,6 +79,10 @@ class Harness(Protocol):
 
     takes_back: bool
     """Whether a success can turn into a failure; elsewhere a bank's late no is a dispute."""
+    yes: ReceiptStatus
+    """What a submission gets that nothing speaks against: pending where every success is told later."""
+    calls_back: bool
+    """Whether the processor has callbacks; elsewhere an event changes a record, and Billy has to ask."""
 
     def instrument(self, kind: Kind, purpose: SubmissionType = SubmissionType.DEBIT) -> str | None:
         """The URI of an instrument of ``company`` that behaves so; None where the processor has no such thing."""
@@ -106,11 +111,11 @@ class Harness(Protocol):
     def down(self) -> AbstractContextManager[None]:
         """The processor cannot be reached during the block."""
 
-    def hanging(self) -> AbstractContextManager[None]:
-        """The processor takes calls and does not answer them during the block."""
+    def hanging(self) -> AbstractContextManager[None] | None:
+        """The processor takes calls and does not answer them during the block; None where none is waited for."""
 
-    def without_idempotency(self) -> Harness:
-        """The same with a processor that charges again for a repeated key."""
+    def without_idempotency(self) -> Harness | None:
+        """The same with a processor that charges again for a repeated key; None where it cannot."""
 
     def close(self) -> None:
         """Stop what was started."""
@@ -121,6 +126,8 @@ class SandboxHarness:
 
     call_deadline = 0.6
     takes_back = True
+    yes = ReceiptStatus.SUCCEEDED
+    calls_back = True
     secret = "sk_sandbox_do_not_tell"
     unknown_customer = "/customers/not-found"
 
@@ -214,6 +221,8 @@ class BalancedHarness:
     call_deadline = 0.6
     idempotent = False
     takes_back = True
+    yes = ReceiptStatus.SUCCEEDED
+    calls_back = True
     unknown_customer = "/customers/CUdoesnotexist00000000"
 
     _behaviors = {
@@ -332,6 +341,8 @@ class StripeHarness:
     call_deadline = 0.6
     idempotent = True
     takes_back = False
+    yes = ReceiptStatus.SUCCEEDED
+    calls_back = True
     unknown_customer = "cus_doesnotexist"
 
     _behaviors = {

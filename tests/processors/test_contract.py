@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -81,7 +82,29 @@ def a_refund(charge_uri: str, amount: int = 1000) -> Submission:
 
 
 def a_charge_made(harness: Harness, kind: Kind = Kind.SUCCEEDS, **changes: Any) -> str:
-    return harness.company.submit(a_charge(harness, kind, **changes)).processor_uri
+    uri = harness.company.submit(a_charge(harness, kind, **changes)).processor_uri
+    if harness.yes is ReceiptStatus.PENDING and kind is not Kind.PENDING:
+        harness.event(uri, ReceiptStatus.SUCCEEDED)
+    return uri
+
+
+def hanging(harness: Harness) -> AbstractContextManager[None]:
+    block = harness.hanging()
+    if block is None:
+        pytest.skip("this adapter waits for no answer")
+    return block
+
+
+def without_idempotency(harness: Harness) -> Harness:
+    other = harness.without_idempotency()
+    if other is None:
+        pytest.skip("this processor has one record for a key, whatever happens")
+    return other
+
+
+def require_callbacks(harness: Harness) -> None:
+    if not harness.calls_back:
+        pytest.skip("this processor has no callbacks; Billy asks about what is pending")
 
 
 def next_try(submission: Submission) -> Submission:
@@ -108,10 +131,10 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
 
 
 @pytest.mark.parametrize("type", [DEBIT, CREDIT])
-def test_a_yes_is_a_succeeded_receipt_and_one_record(harness: Harness, type: SubmissionType) -> None:
+def test_a_yes_is_a_receipt_and_one_record(harness: Harness, type: SubmissionType) -> None:
     submission = a_charge(harness, type=type)
     receipt = harness.company.submit(submission)
-    assert receipt.status is ReceiptStatus.SUCCEEDED
+    assert receipt.status is harness.yes
     assert harness.moved(submission) == 1
 
 
@@ -255,6 +278,7 @@ def test_a_call_to_a_processor_that_is_down_says_so(harness: Harness, call: Call
 
 
 def test_a_callback_that_cannot_be_verified_now_is_not_refused(harness: Harness) -> None:
+    require_callbacks(harness)
     event = harness.event(a_charge_made(harness, Kind.PENDING), ReceiptStatus.SUCCEEDED)
     with harness.down(), pytest.raises(Unavailable):
         harness.company.read_callback(*event)
@@ -265,7 +289,7 @@ def test_a_callback_that_cannot_be_verified_now_is_not_refused(harness: Harness)
 def test_a_call_to_a_processor_that_hangs_ends_at_the_deadline(harness: Harness, call: Call) -> None:
     submission = a_charge(harness)
     error: ProcessorError | None = None
-    with harness.hanging():
+    with hanging(harness):
         started = time.monotonic()
         try:
             call(harness, harness.company, submission)
@@ -279,7 +303,7 @@ def test_a_call_to_a_processor_that_hangs_ends_at_the_deadline(harness: Harness,
 
 def test_a_hanging_processor_does_not_say_yes(harness: Harness) -> None:
     submission = a_charge(harness)
-    with harness.hanging(), pytest.raises((Unavailable, OutcomeUnknown)):
+    with hanging(harness), pytest.raises((Unavailable, OutcomeUnknown)):
         harness.company.submit(submission)
 
 
@@ -397,7 +421,7 @@ def test_eight_threads_share_an_adapter(harness: Harness) -> None:
 
 
 def test_without_idempotency_a_repeated_key_is_a_double_charge_that_shows(harness: Harness) -> None:
-    harness = harness.without_idempotency()
+    harness = without_idempotency(harness)
     submission = a_charge(harness)
     receipts = {harness.company.submit(submission) for _ in range(2)}
     assert len(receipts) == 2
@@ -429,7 +453,7 @@ def test_another_companys_customer_cannot_be_charged(harness: Harness) -> None:
 def test_a_refund_gives_money_back(harness: Harness) -> None:
     refund = a_refund(a_charge_made(harness), 400)
     receipt = harness.company.submit(refund)
-    assert receipt.status is ReceiptStatus.SUCCEEDED
+    assert receipt.status is harness.yes
     assert harness.kept(receipt.processor_uri).amount == 400
     assert harness.moved(refund) == 1
 
@@ -505,7 +529,7 @@ def test_another_companys_charge_cannot_be_refunded(harness: Harness) -> None:
         harness.other.submit(theirs)
     assert refused.value.hard
     assert harness.moved(theirs) == 0
-    assert harness.company.submit(a_refund(charge)).status is ReceiptStatus.SUCCEEDED
+    assert harness.company.submit(a_refund(charge)).status is harness.yes
 
 
 # --- look_up ---
@@ -547,7 +571,7 @@ def test_looking_up_tells_where_the_record_stands_now(harness: Harness) -> None:
 
 
 def test_looking_up_prefers_a_record_that_did_not_fail(harness: Harness) -> None:
-    harness = harness.without_idempotency()
+    harness = without_idempotency(harness)
     submission = a_charge(harness, Kind.PENDING)
     first = harness.company.submit(submission)
     second = harness.company.submit(submission)
@@ -625,7 +649,7 @@ def test_an_instrument_that_succeeds_is_valid_and_stays_so(harness: Harness, pur
     for _ in range(2):
         harness.company.validate_funding_instrument(uri, purpose, customer)
     submission = a_charge(harness, type=purpose, customer_uri=customer, funding_instrument_uri=uri)
-    assert harness.company.submit(submission).status is ReceiptStatus.SUCCEEDED
+    assert harness.company.submit(submission).status is harness.yes
 
 
 @pytest.mark.parametrize("purpose", [DEBIT, CREDIT])
@@ -667,7 +691,7 @@ def test_the_records_tell_amount_and_where_they_stand_now(harness: Harness) -> N
 
 
 def test_a_double_charge_is_two_records_the_oldest_first(harness: Harness) -> None:
-    harness = harness.without_idempotency()
+    harness = without_idempotency(harness)
     submission = a_charge(harness)
     uris = [harness.company.submit(submission).processor_uri for _ in range(2)]
     records = harness.company.find_records(submission, uris[1])
@@ -696,6 +720,7 @@ def test_a_refund_has_records_too(harness: Harness) -> None:
 
 
 def test_a_callback_tells_which_transaction_ended_how(harness: Harness) -> None:
+    require_callbacks(harness)
     submission = a_charge(harness, Kind.PENDING)
     receipt = harness.company.submit(submission)
     callback = harness.company.read_callback(*harness.event(receipt.processor_uri, ReceiptStatus.SUCCEEDED))
@@ -707,6 +732,7 @@ def test_a_callback_tells_which_transaction_ended_how(harness: Harness) -> None:
 
 
 def test_a_bank_may_take_a_success_back(harness: Harness) -> None:
+    require_callbacks(harness)
     if not harness.takes_back:
         pytest.skip("this processor tells of a success that was taken back as a dispute")
     charge = a_charge_made(harness)
@@ -717,6 +743,7 @@ def test_a_bank_may_take_a_success_back(harness: Harness) -> None:
 
 
 def test_an_old_callback_tells_where_the_record_stands_now(harness: Harness) -> None:
+    require_callbacks(harness)
     if not harness.takes_back:
         pytest.skip("this processor tells of a success that was taken back as a dispute")
     charge = a_charge_made(harness, Kind.PENDING)
@@ -728,6 +755,7 @@ def test_an_old_callback_tells_where_the_record_stands_now(harness: Harness) -> 
 
 
 def test_a_redelivered_callback_has_the_same_id_and_another_event_has_another(harness: Harness) -> None:
+    require_callbacks(harness)
     if not harness.takes_back:
         pytest.skip("this processor tells of a success that was taken back as a dispute")
     charge = a_charge_made(harness, Kind.PENDING)
@@ -739,16 +767,19 @@ def test_a_redelivered_callback_has_the_same_id_and_another_event_has_another(ha
 
 
 def test_a_callback_about_something_else_means_nothing(harness: Harness) -> None:
+    require_callbacks(harness)
     assert harness.company.read_callback(*harness.event_about_something_else()) is None
 
 
 def test_another_companys_callback_is_refused(harness: Harness) -> None:
+    require_callbacks(harness)
     event = harness.event(a_charge_made(harness, Kind.PENDING), ReceiptStatus.SUCCEEDED)
     with pytest.raises(InvalidCallbackPayload):
         harness.other.read_callback(*event)
 
 
 def test_a_forged_callback_is_refused(harness: Harness) -> None:
+    require_callbacks(harness)
     body, headers = harness.event(a_charge_made(harness, Kind.PENDING), ReceiptStatus.SUCCEEDED)
     event_id = harness.event_id(body)
     forged = body.replace(event_id.encode(), event_id[::-1].encode())
@@ -785,6 +816,7 @@ def test_a_malformed_callback_is_refused(harness: Harness, body: bytes) -> None:
 
 
 def test_a_callback_url_is_registered_once(harness: Harness) -> None:
+    require_callbacks(harness)
     for _ in range(2):
         harness.company.register_callback("https://example.com/callbacks/secret")
     harness.other.register_callback("https://example.com/callbacks/other")
