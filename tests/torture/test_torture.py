@@ -54,7 +54,7 @@ def test_time_does_no_harm(survives, story):
 
 
 def test_whatever_happens_on_the_way_to_the_processor_an_invoice_is_charged_once(survives):
-    chosen = those(bad_network.cases(), lambda name: name == "network/postgresql/idempotence-off")
+    chosen = those(bad_network.cases(), lambda name: name == "network/postgresql/unreliable")
     assert survives(chosen).faults > len(bad_network.READING)
 
 
