@@ -31,6 +31,9 @@ OPTIONS = {
     "billy.transaction.call_deadline": "2s",
     "billy.transaction.lease": "6s",
     "billy.transaction.settle_time": "1s",
+    # An event that a charge failed, and that overtakes the answer to its submission, is ignored: the run that asks
+    # about what is pending finds out. Not after hours here.
+    "billy.reconcile.pending_after": "1s",
 }
 
 
