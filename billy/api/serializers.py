@@ -30,6 +30,7 @@ def company(record: Company, request: Request) -> resources.Company:
         "guid": record.guid,
         "name": record.name,
         "api_key": request.api_key,
+        "processor": record.processor or request.registry["billy.processors"].names[0],
         "created_at": record.created_at,
         "updated_at": record.updated_at,
     }
