@@ -53,7 +53,8 @@ class Listing(Generic[T]):
         return total
 
     def _page(self, query: Mapping[str, str]) -> Page[T]:
-        return read_page(self._kind, self._transport.request("GET", self._path, query=query).body)
+        answer = self._transport.request("GET", self._path, query=query)
+        return read_page(self._kind, answer.body, **answer.details)
 
     def __repr__(self) -> str:
         return f"<Listing of {self._path}>"

@@ -52,14 +52,16 @@ class _Noun:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def _show(self, kind: type[T], path: str) -> T:
-        return read(kind, self._transport.request("GET", path).body)
+    def _show(self, kind: type[T], path: str, *, also: int | None = None) -> T:
+        answer = self._transport.request("GET", path, also=also)
+        return read(kind, answer.body, **answer.details)
 
     def _send(
-        self, kind: type[T], method: str, path: str, body: Mapping[str, Any] | None, idempotency_key: str | None
+        self, kind: type[T], method: str, path: str, body: Mapping[str, Any] | bytes | None, idempotency_key: str | None
     ) -> T:
-        sent = None if body is None else body_of(body)
-        return read(kind, self._transport.request(method, path, body=sent, idempotency_key=idempotency_key).body)
+        sent = body if body is None or isinstance(body, bytes) else body_of(body)
+        answer = self._transport.request(method, path, body=sent, idempotency_key=idempotency_key)
+        return read(kind, answer.body, **answer.details)
 
     def _customers(self, path: str, filters: CustomerFilters) -> Listing[Customer]:
         return Listing(self._transport, Customer, path, filters, CustomerFilters)
@@ -101,10 +103,7 @@ class Companies(_Noun):
     ) -> Callback:
         """What a payment processor does when it has news: for tests, in its place."""
         path = f"/v1/companies/{in_path(guid)}/callbacks/{secret_in_path(callback_key)}"
-        body = event if isinstance(event, bytes) else body_of(event)
-        return read(
-            Callback, self._transport.request("POST", path, body=body, idempotency_key=idempotency_key).body
-        )
+        return self._send(Callback, "POST", path, event, idempotency_key)
 
 
 class Customers(_Noun):
@@ -354,7 +353,7 @@ class ServerItself(_Noun):
 
     def health(self) -> Health:
         """Whether it can do its work: also a server that cannot answers, by what ``status`` says."""
-        return read(Health, self._transport.request("GET", "/health", also=503).body)
+        return self._show(Health, "/health", also=503)
 
     def openapi(self) -> dict[str, Any]:
         """The document of its API, OpenAPI 3.1."""

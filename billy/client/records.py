@@ -280,19 +280,19 @@ class Callback:
 _INVOICES: dict[Any, type[Invoice]] = {"customer": CustomerInvoice, "subscription": SubscriptionInvoice}
 
 
-def read(kind: type[T], answer: Any) -> T:
-    """A record of JSON; UnexpectedAnswer if that is none."""
+def read(kind: type[T], body: Any, **details: Any) -> T:
+    """A record of JSON; UnexpectedAnswer, with these details, if that is none."""
     try:
-        return cast(T, _read(kind, answer))
+        return cast(T, _read(kind, body))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         told = f"{error} is missing" if isinstance(error, KeyError) else "a field is of another type"
-        raise UnexpectedAnswer(f"The answer is no {kind.__name__}: {told}") from None
+        raise UnexpectedAnswer(f"The answer is no {kind.__name__}: {told}", **details) from None
 
 
-def read_page(kind: type[T], answer: Any) -> Page[T]:
+def read_page(kind: type[T], body: Any, **details: Any) -> Page[T]:
     """A page of them."""
-    page: Page[Any] = read(Page, answer)
-    return dataclasses.replace(page, items=tuple(read(kind, item) for item in page.items))
+    page: Page[Any] = read(Page, body, **details)
+    return dataclasses.replace(page, items=tuple(read(kind, item, **details) for item in page.items))
 
 
 def _read(kind: Any, value: Any) -> Any:

@@ -91,8 +91,20 @@ class Answer:
     """Under which the server's log has it."""
     attempts: int
     """How often the request was sent."""
+    idempotency_key: str | None
+    """That was sent; None for a GET."""
     replayed: bool
-    """It is the stored answer to an earlier request with the same idempotency key."""
+    """It is the stored answer to an earlier request with the same key."""
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What an error about it tells besides."""
+        return {
+            "status": self.status,
+            "request_id": self.request_id,
+            "idempotency_key": self.idempotency_key,
+            "attempts": self.attempts,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +182,9 @@ class Transport:
         if body is not None:
             headers["Content-Type"] = "application/json"
         if method != "GET":
-            headers["Idempotency-Key"] = _checked_idempotency_key(idempotency_key or uuid.uuid4().hex)
+            headers["Idempotency-Key"] = _checked_idempotency_key(
+                uuid.uuid4().hex if idempotency_key is None else idempotency_key
+            )
         target = f"{path}?{urlencode(query)}" if query else path
         request = _Request(method, target, headers, body, time.monotonic() + self._deadline)
         attempts = 0
@@ -283,6 +297,7 @@ def _answer(request: _Request, response: _Response, attempts: int) -> Answer:
         response.body,
         response.headers.get("X-Request-Id", request.headers["X-Request-Id"]),
         attempts,
+        request.headers.get("Idempotency-Key"),
         response.headers.get("Idempotent-Replayed") == "true",
     )
 
