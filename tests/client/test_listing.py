@@ -42,6 +42,12 @@ def test_the_next_page_is_asked_for_as_the_page_before_says(billy: Client, doubl
     assert second.query == {**first.query, "after": "PL4"}
 
 
+def test_a_filter_that_is_empty_stays_one_from_page_to_page(billy: Client, double: Double) -> None:
+    answers(double, page("PL4", next="/v1/plans?external_id=&limit=2&after=PL4"), page())
+    list(billy.plans.list(limit=2, external_id=""))
+    assert [seen.query["external_id"] for seen in double.seen] == ["", ""]
+
+
 def test_a_page_that_gets_lost_is_asked_for_again(billy: Client, double: Double) -> None:
     answers(double, page("PL4", next="/v1/plans?after=PL4"))
     double.faults += [faults.half, says(200, page("PL2"))]
