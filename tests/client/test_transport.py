@@ -119,6 +119,18 @@ def test_a_registration_is_made_once_too(double: Double) -> None:
     assert len(double.effects) == 1
 
 
+def test_a_registration_token_is_the_anonymous_callers_alone(double: Double) -> None:
+    double.body = {"guid": "CP1", "name": None, "api_key": "new-key", **STAMPS}
+    with Client.register(double.url, processor_key="a-processor-key", registration_token="the-token") as billy:
+        billy.companies.get("CP1")
+    assert [seen.headers["Authorization"] for seen in double.seen] == ["Bearer the-token", "Basic bmV3LWtleTo="]
+    with pytest.raises(ValueError, match="exclude each other"):
+        Client(double.url, "a-key", "the-token")
+    with pytest.raises(ValueError, match="no registration token") as raised:
+        Client(double.url, registration_token="a b")
+    assert "a b" not in str(raised.value)
+
+
 # -- what is not -------------------------------------------------------------------------------------
 
 
