@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 from billy.client.nouns import Companies, Customers, Invoices, Plans, ServerItself, Subscriptions, Transactions
 from billy.client.parameters import body_of
@@ -55,7 +55,7 @@ class Client:
         registration_token: str | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[Options],
-    ) -> Client:
+    ) -> Self:
         """Register a company, and be its client; what it takes is said at ``companies.create``."""
         with cls(url, None, registration_token, **options) as anonymous:
             company = anonymous.companies.create(
@@ -84,7 +84,7 @@ class Client:
         """Close the connections that are kept open."""
         self._transport.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

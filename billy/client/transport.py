@@ -49,6 +49,7 @@ from billy.client.errors import (
 )
 
 logger = logging.getLogger("billy.client")
+logger.addHandler(logging.NullHandler())  # silent, unless the program that uses us logs
 
 MOST_BYTES = 64 * 1024 * 1024
 """A longer answer is none of Billy's: a page of a thousand invoices with a thousand lines each is not asked for."""
