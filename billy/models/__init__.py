@@ -19,7 +19,7 @@ base                composite keys, UTC instants, locks
 
 from billy.models.audit import AuditEntry
 from billy.models.base import Base, lock
-from billy.models.company import ApiKey, Company
+from billy.models.company import ApiKey, Company, find_of_any_company
 from billy.models.customer import Customer
 from billy.models.dispute import Dispute, DisputeState, disputed
 from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
@@ -55,6 +55,7 @@ __all__ = [
     "TransactionStatus",
     "TransactionType",
     "disputed",
+    "find_of_any_company",
     "lock",
     "lock_invoice",
     "lock_invoices",

@@ -23,6 +23,7 @@ SUBCOMMANDS = {
     "list-companies": "List all companies, oldest first.",
     "reset-api-key": "Replace a company's API keys by a new one, and print it.",
     "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
+    "retry": "Let the next run take a transaction that would wait for longer.",
     "resolve": "End the doubt about a transaction by hand.",
     "verify": "Check every invariant of the books and print what breaks one; exit 1 if anything does.",
     "reconcile": "Ask the processor about what is pending or in doubt; exit 1 if its books and ours differ.",

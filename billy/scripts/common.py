@@ -19,9 +19,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from billy import schema
 from billy.db import make_engine, make_sessions, read_only
-from billy.errors import BillyError, ConfigurationError
+from billy.errors import BillyError, ConfigurationError, NotFound
 from billy.guid import is_guid
 from billy.log import set_up_logging
+from billy.models import Transaction, find_of_any_company
 from billy.settings import Settings, parse_duration
 
 ACTOR_LENGTH = 128
@@ -128,6 +129,14 @@ def open_sessions(settings: Settings, *, only_reading: bool = False) -> sessionm
             "run `billy init-db` first"
         )
     return make_sessions(reading if only_reading else engine)
+
+
+def find_transaction(session: Session, guid: str) -> Transaction:
+    """Any company's transaction; NotFound tells that there is none."""
+    transaction = find_of_any_company(session, Transaction, guid)
+    if transaction is None:
+        raise NotFound(f"No such transaction {guid}")
+    return transaction
 
 
 def operator() -> str:
