@@ -12,7 +12,7 @@ from rich.table import Table
 from billy import clock
 from billy.overview import Overview, look
 from billy.scripts.common import Duration, open_sessions, settings_argument
-from billy.scripts.printing import ABSENT, cents, instant, print_json, table
+from billy.scripts.printing import ABSENT, cents, instant, make_console, print_json, safe, show, table
 from billy.settings import Settings
 
 RUNS_SHOWN = 3
@@ -72,12 +72,12 @@ def status(settings: Settings, run_within: timedelta, *, as_json: bool) -> None:
     if as_json:
         print_json(overview)
     else:
-        _print(overview, Console())
+        _print(overview, make_console())
     sys.exit(1 if overview.concerns else 0)
 
 
 def _print(overview: Overview, console: Console) -> None:
-    console.print(f"Billy at {instant(overview.at)} UTC", highlight=False)
+    console.print(f"Billy at {instant(overview.at)} UTC")
     parts = (
         _concerns(overview),
         _standing(overview),
@@ -90,7 +90,7 @@ def _print(overview: Overview, console: Console) -> None:
     )
     for part in parts:
         if part.row_count:
-            console.print(part)
+            show(console, part)
 
 
 def _concerns(overview: Overview) -> Table:
@@ -153,13 +153,13 @@ def _failed(overview: Overview) -> Table:
 
 
 def _why(code: str | None, message: str | None) -> str:
-    return ": ".join(part for part in (code, message) if part)
+    return safe(": ".join(part for part in (code, message) if part))
 
 
 def _parked(overview: Overview) -> Table:
     parked = table("Parked company", "name", "until", "refusals", right=("refusals",))
     for each in overview.parked:
-        parked.add_row(each.company_guid, each.name or ABSENT, instant(each.parked_until), str(each.refusals))
+        parked.add_row(each.company_guid, safe(each.name or ABSENT), instant(each.parked_until), str(each.refusals))
     return parked
 
 
