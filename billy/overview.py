@@ -26,6 +26,7 @@ from billy.models import (
     TransactionFailure,
     TransactionStatus,
     TransactionType,
+    of_any_company,
 )
 from billy.models.base import Owned, among
 from billy.models.transaction import OPEN
@@ -344,9 +345,7 @@ def _last_day(session: Session, now: datetime) -> list[Outcome]:
     groups = (Transaction.transaction_type, outcome)
     found = session.execute(
         select(*groups, func.count(), func.sum(Transaction.amount))
-        .select_from(Company)
-        .join(Transaction, Transaction.company_guid == Company.guid)
-        .where(Transaction.created_at > now - DAY)
+        .where(of_any_company(Transaction), Transaction.created_at > now - DAY)
         .group_by(*groups)
         .order_by(*groups)
     )
@@ -362,9 +361,11 @@ def _failed(session: Session, now: datetime, most: int) -> tuple[int, list[Faile
             TransactionFailure.transaction_guid,
             func.max(TransactionFailure.guid).label("guid"),
         )
-        .select_from(Company)
-        .join(TransactionFailure, TransactionFailure.company_guid == Company.guid)
-        .where(TransactionFailure.guid >= first_guid("TF", since), TransactionFailure.created_at > since)
+        .where(
+            of_any_company(TransactionFailure),
+            TransactionFailure.guid >= first_guid("TF", since),
+            TransactionFailure.created_at > since,
+        )
         .group_by(TransactionFailure.company_guid, TransactionFailure.transaction_guid)
         # Found first: else PostgreSQL may look through all that ever failed.
         .cte("last")

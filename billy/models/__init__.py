@@ -19,7 +19,7 @@ base                composite keys, UTC instants, locks
 
 from billy.models.audit import AuditEntry
 from billy.models.base import Base, lock
-from billy.models.company import ApiKey, Company, find_of_any_company
+from billy.models.company import ApiKey, Company, find_of_any_company, of_any_company
 from billy.models.customer import Customer
 from billy.models.dispute import Dispute, DisputeState, disputed
 from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
@@ -59,4 +59,5 @@ __all__ = [
     "lock",
     "lock_invoice",
     "lock_invoices",
+    "of_any_company",
 ]

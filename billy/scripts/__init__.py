@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "reset-api-key": "Replace a company's API keys by a new one, and print it.",
     "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
     "status": "Say how the billing stands; exit 1 if something needs a person.",
+    "show": "Tell the story of a record, whatever it is, by its guid.",
     "forecast": "Foretell what will be filed and charged, day by day.",
     "retry": "Let the next run take a transaction that would wait for longer.",
     "resolve": "End the doubt about a transaction by hand.",
