@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from billy.billing_run import run
 from billy.guid import new_guid
 from billy.models import BillingRun, SubmitStatus, Transaction
+from billy.overview import Need
 from billy.scripts.status import status as status_command
 from billy.settings import Settings
 from billy.statements import database_now
@@ -264,6 +265,14 @@ def test_the_help_names_the_fields_of_the_json(status: Status, add_run: Callable
 
     documented = re.findall(r"^ *(\w+)  +\S", (status_command.help or "").split("Its fields:")[1], re.MULTILINE)
     assert documented[: len(told)] == list(told)
+
+
+def test_the_documentation_names_all_concerns() -> None:
+    operations = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    table = operations.split("| concern |")[1].split("\n\n")[0]
+
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(Need)
+    assert set(Need) <= set(re.findall(r"\w+", status_command.help or ""))
 
 
 def test_people_see_tables_of_80_columns_in_which_guids_are_whole(
