@@ -96,8 +96,10 @@ def test_today_ends_at_midnight_in_utc_and_what_is_due_this_moment_is_overdue(
     clock.now = datetime(2026, 1, 15, 23, 59, 59, tzinfo=UTC)
     company = make.company()
     midnight = datetime(2026, 1, 16, tzinfo=UTC)
-    for at in (clock.now, clock.now + timedelta(milliseconds=1), midnight, midnight + timedelta(days=1)):
+    for at in (clock.now, clock.now + timedelta(milliseconds=1), midnight + timedelta(days=1)):
         make.subscription(company, started_at=at)
+    daily = make.plan(company, frequency=Frequency.DAILY)
+    make.subscription(company, plan=daily, started_at=midnight)  # its second date is the moment after the window
     told = json.loads(billy("forecast", ini_file, "--days", "2", "--json").stdout)
 
     assert (told["at"], told["until"]) == ("2026-01-15T23:59:59+00:00", "2026-01-17T00:00:00+00:00")

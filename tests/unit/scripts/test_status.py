@@ -171,6 +171,19 @@ def test_what_failed_in_the_last_day_is_listed_with_its_reason_whenever_it_was_m
     assert (told["failed_last_day"], told["failed"], told["last_day"]) == (0, [], [])
 
 
+def test_a_clock_that_steps_back_does_not_make_old_failures_new(status: Status, api: Any, clock: FrozenClock) -> None:
+    company = api.company()
+    customer = company.post("/v1/customers").json["guid"]
+    clock.move(days=10)
+    new_guid("TF", clock.now)
+    clock.move(days=-10)
+    # Its failure has a guid of later, since guids never step back.
+    company.post("/v1/invoices", {"customer_guid": customer, "funding_instrument_uri": "/cards/stolen", "amount": 500})
+    assert status(exit_code=1)["failed_last_day"] == 1
+    clock.move(days=2)
+    assert status(exit_code=1)["failed_last_day"] == 0
+
+
 @pytest.fixture
 def doubtful(make: Factories, clock: FrozenClock) -> Callable[..., str]:
     """Makes a charge that is in doubt; returns its guid."""
