@@ -29,7 +29,6 @@ def retry(settings: Settings, transaction_guid: str, *, as_json: bool) -> None:
     later, so one in doubt is looked up first. It is audited. A transaction that is closed is never opened again: the
     message says how its invoice is charged anew.
 
-    \b
     --json prints: transaction, company (guids); changed (false: it was due already); submit_status; in_doubt;
     next_attempt_at and parked_until (ISO 8601 in UTC, or null).
     """
