@@ -30,11 +30,10 @@ from billy.guid import new_guid
 from billy.models import BillingRun, Company, Transaction
 from billy.models.base import lock
 from billy.models.subscription import DueSubscription, Filed, file_missed
-from billy.models.transaction import OPEN
 from billy.reconciliation import Difference, reconcile
 from billy.recording import Claim, Outcome, Result
 from billy.settings import Settings
-from billy.statements import database_now, due_subscriptions, insert_filed
+from billy.statements import database_now, due_subscriptions, insert_filed, is_lasting_doubt
 from billy.submission import Submitter
 
 log = structlog.get_logger(__name__)
@@ -476,14 +475,10 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
 
 def _report(session: Session, settings: Settings, now: datetime, summary: Summary) -> None:
     """Count what needs a person: doubts that last (``billy resolve`` ends them) and refused processor keys."""
-    is_old = (
-        Transaction.submit_status.in_(OPEN),
-        Transaction.in_doubt.is_(True),
-        Transaction.last_send_at < database_now(session) - settings.doubt_alert,
-    )
-    summary.in_doubt = session.scalar(select(func.count()).select_from(Transaction).where(*is_old)) or 0
+    is_old = is_lasting_doubt(session, settings.doubt_alert)
+    summary.in_doubt = session.scalar(select(func.count()).select_from(Transaction).where(is_old)) or 0
     for row in session.execute(
-        select(Transaction.company_guid, Transaction.guid, Transaction.last_send_at).where(*is_old).limit(DOUBTS_NAMED)
+        select(Transaction.company_guid, Transaction.guid, Transaction.last_send_at).where(is_old).limit(DOUBTS_NAMED)
     ):
         log.error("doubt_lasts", company=row.company_guid, transaction=row.guid, since=row.last_send_at.isoformat())
     summary.parked = session.scalar(select(func.count()).select_from(Company).where(Company.parked_until > now)) or 0

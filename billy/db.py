@@ -87,6 +87,17 @@ def read_only(engine: Engine) -> Engine:
     return engine.execution_options(billy_read_only=True)
 
 
+def one_snapshot(engine: Engine) -> Engine:
+    """The same for queries that have to agree: all of a transaction see the database as it stood at its first.
+
+    Nothing can be written, and nobody is kept waiting. On PostgreSQL it also reads a standby.
+    """
+    reading = read_only(engine)  # which is a snapshot by itself on SQLite, in WAL
+    if engine.dialect.name != "postgresql":
+        return reading
+    return reading.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
 def query_by_query(engine: Engine) -> Engine:
     """The same for requests that only read, a query or three: on PostgreSQL each sees what is committed when it begins.
 

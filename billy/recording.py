@@ -48,6 +48,7 @@ from billy.models import (
     TransactionStatus,
     lock,
 )
+from billy.models.lifecycle import SUBMISSION, SubmitEvent
 from billy.processors.base import Callback, Receipt, ReceiptStatus, Submission
 from billy.statements import database_now
 
@@ -409,8 +410,7 @@ def resolve(
     books = Books(session, [(transaction.company_guid, transaction.invoice_guid)])
     if not transaction.in_doubt:
         raise InvalidOperationError(f"Transaction {transaction.guid} is not in doubt")
-    if transaction.leased_until is not None and transaction.leased_until > database_now(session):
-        raise MoneyMoving(f"Transaction {transaction.guid} is being processed right now, try again later")
+    _refuse_leased(session, transaction)
     transaction.attempt += 1
     if processor_uri is None:
         transaction.give_back(now, in_doubt=False)
@@ -428,6 +428,53 @@ def resolve(
             detail="did not happen" if processor_uri is None else f"happened: {processor_uri}",
         )
     )
+
+
+def retry(session: Session, transaction: Transaction, now: datetime, *, actor: str) -> bool:
+    """Have the next run take an open transaction, whenever it would have been due; False if it was due already.
+
+    InvalidOperationError, which says what can be done instead, if it is closed; MoneyMoving while a run has it. The
+    caller commits.
+    """
+    Books(session, [(transaction.company_guid, transaction.invoice_guid)])  # locks
+    if not SUBMISSION.allows(SubmitEvent.RETRY, transaction.submit_status):
+        raise InvalidOperationError(f"Transaction {transaction.guid} {_instead_of_a_retry(transaction)}")
+    _refuse_leased(session, transaction)
+    if transaction.next_attempt_at <= now:
+        return False
+    planned = transaction.next_attempt_at
+    transaction.retry(now)
+    session.add(
+        AuditEntry.of(
+            now,
+            company_guid=transaction.company_guid,
+            actor=actor,
+            action="retry",
+            subject_guid=transaction.guid,
+            detail=f"due at once instead of at {planned.isoformat(timespec='seconds')}",
+        )
+    )
+    return True
+
+
+def _instead_of_a_retry(transaction: Transaction) -> str:
+    # A closed one is never opened again: the processor may have a record of it, and its invoice another charge.
+    if transaction.status is TransactionStatus.PENDING:
+        return "is pending at the processor; billy reconcile asks how it ended"
+    if transaction.has_succeeded:
+        return "has succeeded; there is nothing to retry"
+    how = "was canceled" if transaction.submit_status is SubmitStatus.CANCELED else "has failed for good"
+    if transaction.is_charge:
+        return (
+            f"{how} and stays so; what is still owed is charged by a new one: "
+            f"PUT /v1/invoices/{transaction.invoice_guid} with a funding_instrument_uri, which may be the same"
+        )
+    return f"{how} and stays so; a new one gives the money back: POST /v1/invoices/{transaction.invoice_guid}/refund"
+
+
+def _refuse_leased(session: Session, transaction: Transaction) -> None:
+    if transaction.leased_until is not None and transaction.leased_until > database_now(session):
+        raise MoneyMoving(f"Transaction {transaction.guid} is being processed right now, try again later")
 
 
 def _is_held(transaction: Transaction, attempt: int | None) -> bool:

@@ -170,6 +170,16 @@ def _due(at: ColumnElement[datetime], only_in_doubt: bool) -> Select[*tuple[Any,
     return due.where(Transaction.in_doubt) if only_in_doubt else due
 
 
+def is_lasting_doubt(session: Session, alert: timedelta) -> ColumnElement[bool]:
+    """Whether an open transaction's outcome has been unknown for longer than ``alert``: a person has to look."""
+    return and_(
+        # A literal, as above.
+        Transaction.submit_status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True)),
+        Transaction.in_doubt.is_(True),
+        Transaction.last_send_at < database_now(session) - alert,
+    )
+
+
 def claim_pending(session: Session, now: datetime, *, limit: int, pending_after: timedelta) -> Sequence[Any]:
     """Take up to ``limit`` transactions of whose end the processor has not told for ``pending_after``.
 

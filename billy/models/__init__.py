@@ -20,7 +20,7 @@ plain               records without the ORM, to be read
 
 from billy.models.audit import AuditEntry
 from billy.models.base import Base, lock
-from billy.models.company import ApiKey, Company
+from billy.models.company import ApiKey, Company, find_of_any_company, of_any_company
 from billy.models.customer import Customer
 from billy.models.dispute import Dispute, DisputeState, disputed
 from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
@@ -56,7 +56,9 @@ __all__ = [
     "TransactionStatus",
     "TransactionType",
     "disputed",
+    "find_of_any_company",
     "lock",
     "lock_invoice",
     "lock_invoices",
+    "of_any_company",
 ]

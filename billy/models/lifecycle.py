@@ -67,6 +67,7 @@ class SubmitEvent(StrEnum):
     """What may happen to a submission."""
 
     CANCEL = "cancel"
+    RETRY = "retry"
     ACCEPTED = "accepted"
     DECLINED = "declined"
     DECLINED_FOR_GOOD = "declined for good"
@@ -190,11 +191,16 @@ SUBMISSION: Lifecycle[SubmitStatus, SubmitEvent] = Lifecycle(
     "transaction.submit_status",
     states=tuple(SubmitStatus),
     initial=_S.STAGED,
-    commands={SubmitEvent.CANCEL: "Only a transaction that is still open can be canceled"},
+    commands={
+        SubmitEvent.CANCEL: "Only a transaction that is still open can be canceled",
+        SubmitEvent.RETRY: "Only a transaction that is still open can be retried",
+    },
     facts=(SubmitEvent.ACCEPTED, SubmitEvent.DECLINED, SubmitEvent.DECLINED_FOR_GOOD, SubmitEvent.UNANSWERED),
     table={
         #                              STAGED       RETRYING     DONE     FAILED     CANCELED
         SubmitEvent.CANCEL: (_S.CANCELED, _S.CANCELED, REFUSE, REFUSE, REFUSE),
+        # What failed for good is charged by a new transaction: this one may have a record at the processor.
+        SubmitEvent.RETRY: (_S.STAGED, _S.RETRYING, REFUSE, REFUSE, REFUSE),
         # The processor has a record: also when we had given the submission up.
         SubmitEvent.ACCEPTED: (_S.DONE, _S.DONE, _S.DONE, _S.DONE, _S.DONE),
         SubmitEvent.DECLINED: (_S.RETRYING, _S.RETRYING, _S.DONE, _S.FAILED, _S.CANCELED),

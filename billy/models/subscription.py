@@ -164,6 +164,11 @@ class DueSubscription:
     next_invoice_at: datetime
     invoice_count: int
 
+    @property
+    def is_charged(self) -> bool:
+        """Whether its invoices are charged when they are filed; else they wait for an instrument, or nothing is due."""
+        return self.funding_instrument_uri is not None and self.amount > 0
+
     @classmethod
     def of(cls, subscription: Subscription) -> DueSubscription:
         """From a mapped subscription."""
@@ -234,7 +239,7 @@ def file_missed(due: DueSubscription, now: datetime, *, most: int = 1000) -> Fil
             appears_on_statement_as=due.appears_on_statement_as,
             funding_instrument_uri=due.funding_instrument_uri,
         )
-        if due.funding_instrument_uri is not None and due.amount:
+        if due.is_charged:
             invoice["status"] = INVOICE.after(InvoiceEvent.CHARGE, invoice["status"])
             filed.transactions.append(new_charge(now, SimpleNamespace(**invoice), amount=due.amount, number=1))
         filed.invoices.append(invoice)

@@ -171,6 +171,15 @@ class Transaction(Owned):
         self.submit_status = SUBMISSION.after(SubmitEvent.CANCEL, self.submit_status)
         self.updated_at = now
 
+    def retry(self, now: datetime) -> None:
+        """Let the next run take it instead of a later one; InvalidOperationError once it is closed.
+
+        Nothing else changes: one in doubt is looked up still, and another refusal counts as one.
+        """
+        self.submit_status = SUBMISSION.after(SubmitEvent.RETRY, self.submit_status)
+        self.next_attempt_at = min(self.next_attempt_at, now)
+        self.updated_at = now
+
     def accept(self, processor_uri: str, status: TransactionStatus, now: datetime) -> None:
         """The processor has a record of it, and says where that stands."""
         self.submit_status = SUBMISSION.after(SubmitEvent.ACCEPTED, self.submit_status)

@@ -18,10 +18,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.orm import Session, sessionmaker
 
 from billy import schema
-from billy.db import make_engine, make_sessions, read_only
-from billy.errors import BillyError, ConfigurationError
+from billy.db import make_engine, make_sessions, one_snapshot, read_only
+from billy.errors import BillyError, ConfigurationError, NotFound
 from billy.guid import is_guid
 from billy.log import set_up_logging
+from billy.models import Transaction, find_of_any_company
 from billy.settings import Settings, parse_duration
 
 ACTOR_LENGTH = 128
@@ -117,7 +118,10 @@ def open_engine(settings: Settings) -> Engine:
 
 
 def open_sessions(settings: Settings, *, only_reading: bool = False) -> sessionmaker[Session]:
-    """Sessions on a database with the schema that this Billy needs; ConfigurationError for any other."""
+    """Sessions on a database with the schema that this Billy needs; ConfigurationError for any other.
+
+    Those that are ``only_reading`` see one state of it in all of a transaction's queries.
+    """
     engine = open_engine(settings)
     reading = read_only(engine)
     with reading.connect() as connection:
@@ -127,7 +131,15 @@ def open_sessions(settings: Settings, *, only_reading: bool = False) -> sessionm
             f"the database's schema is {current or 'missing'} and this Billy needs {schema.head_revision()}: "
             "run `billy init-db` first"
         )
-    return make_sessions(reading if only_reading else engine)
+    return make_sessions(one_snapshot(engine) if only_reading else engine)
+
+
+def find_transaction(session: Session, guid: str) -> Transaction:
+    """Any company's transaction; NotFound tells that there is none."""
+    transaction = find_of_any_company(session, Transaction, guid)
+    if transaction is None:
+        raise NotFound(f"No such transaction {guid}")
+    return transaction
 
 
 def operator() -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pyramid.response import Response
 from pyramid_retry import IRetryableError
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -22,6 +22,7 @@ from billy.db import (
     commit_tween_factory,
     engine_at,
     make_engine,
+    one_snapshot,
     open_transactions,
     outside_database,
     persist,
@@ -107,6 +108,27 @@ def test_on_postgresql_a_request_that_reads_has_no_transaction_and_its_connectio
         writing, same_pid = connection.execute(is_alone).one()
 
     assert (reading, writing, same_pid) == (True, False, pid)
+
+
+def test_the_queries_of_a_snapshot_agree_whatever_is_committed_between_them(engine: Engine, make: Factories) -> None:
+    companies = select(func.count()).select_from(Company)
+    make.company()
+    with one_snapshot(engine).begin() as connection:
+        before = connection.scalar(companies)
+        make.company()
+        assert (before, connection.scalar(companies)) == (1, 1)
+    with one_snapshot(engine).begin() as connection:
+        assert connection.scalar(companies) == 2
+
+
+@pytest.mark.postgresql
+def test_a_snapshot_cannot_be_written_and_its_connection_can_be_again(engine: Engine, make: Factories) -> None:
+    with pytest.raises(DatabaseError, match="read-only"), one_snapshot(engine).begin() as connection:
+        connection.execute(text("DELETE FROM company"))
+    make.company()
+    with engine.begin() as connection:
+        assert connection.execute(text("SHOW transaction_isolation")).scalar() == "read committed"
+        assert connection.execute(text("UPDATE company SET name = 'written'")).rowcount == 1
 
 
 # Engines and sessions

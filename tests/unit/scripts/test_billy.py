@@ -54,7 +54,9 @@ def test_without_an_ini_the_usage_is_shown(billy: Billy, name: str) -> None:
     own = {
         "reset-api-key": ["CP1111111111111111111111"],
         "resolve": ["TX1111111111111111111111", "--did-not-happen"],
+        "retry": ["TX1111111111111111111111"],
         "sandbox-settle": ["/debits/1"],
+        "show": ["TX1111111111111111111111"],
     }
     result = billy(name, *own.get(name, []))
 

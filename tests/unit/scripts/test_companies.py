@@ -120,6 +120,15 @@ class TestListCompanies:
             assert make.keys[company.guid] not in result.stdout
             assert vault.open(company.sealed_callback_key) not in result.stdout
 
+    def test_a_name_is_shown_as_it_is_and_is_no_order_to_the_terminal(
+        self, billy: Billy, ini_file: Path, make: Factories
+    ) -> None:
+        make.company(name="[/red] & [bold]Sons\x1b[2J")
+        result = billy("list-companies", ini_file)
+
+        assert result.exit_code == 0
+        assert "[/red] & [bold]Sons�[2J" in result.stdout
+
     def test_json_has_an_object_a_line(
         self, billy: Billy, ini_file: Path, make: Factories, clock: FrozenClock, sessions: object
     ) -> None:
