@@ -14,7 +14,7 @@ author = "The Billy developers"
 copyright = "The Billy developers, MIT licence"
 version = release = version_of_billy()
 
-extensions = ["myst_parser", "printed"]
+extensions = ["myst_parser", "code_links", "printed"]
 exclude_patterns = ["_build", "examples"]
 nitpicky = True
 highlight_language = "none"  # a block says what it is in

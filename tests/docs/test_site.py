@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from code_links import line_of
 from tests.docs.pages import CHECKOUT, DOCS, pages
 
 # `billy/submission.py:Submitter.perform`, or the file alone
@@ -40,34 +40,22 @@ def test_a_reader_needs_no_other_server(site: Path) -> None:
         assert re.findall(r"(?:@import|url\()\s*[\"']?(?:https?:)?//[^)\s]+", style.read_text()) == [], style
 
 
-def defined(path: str, name: str) -> bool:
-    """Whether a file of ours has a function, class, method or constant of this dotted name."""
-    body: list[ast.stmt] = ast.parse((CHECKOUT / path).read_text()).body
-    for part in name.split("."):
-        found = [node for node in body if part in names(node)]
-        if not found:
-            return False
-        body = getattr(found[0], "body", [])
-    return True
-
-
-def names(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-        return [node.target.id]
-    if isinstance(node, ast.Assign):
-        return [target.id for target in node.targets if isinstance(target, ast.Name)]
-    return []
-
-
 @pytest.mark.parametrize(("path", "name"), NAMES)
 def test_what_the_pages_name_is_there(path: str, name: str) -> None:
     assert (CHECKOUT / path).is_file()
-    assert not name or defined(path, name)
+    assert not path.endswith(".py") or line_of(path, name)
 
 
 @pytest.mark.parametrize("name", ["Submitter.vanished", "vanished", "Submitter.perform.vanished"])
 def test_a_name_that_is_not_there_is_seen(name: str) -> None:
-    assert defined("billy/submission.py", "Submitter.perform")
-    assert not defined("billy/submission.py", name)
+    assert line_of("billy/submission.py", "Submitter.perform")
+    assert not line_of("billy/submission.py", name)
+
+
+def test_a_name_leads_to_its_line(site: Path) -> None:
+    line = line_of("billy/statements.py", "claim_due")
+    link = f'href="code/billy/statements.py.html#line-{line}"'
+    assert link in (site / "architecture.html").read_text()
+    shown = (site / "code" / "billy" / "statements.py.html").read_text()
+    _, _, after = shown.partition(f'id="line-{line}"')
+    assert "claim_due" in after.partition(f'id="line-{(line or 0) + 1}"')[0]
