@@ -47,7 +47,7 @@ class SubmitStatus(StrEnum):
 
 
 class TransactionStatus(StrEnum):
-    """What the processor says of a transaction that it has a record of; ``None`` before that."""
+    """What the processor says of a transaction that it has a record of; null before that."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"

@@ -29,7 +29,8 @@ def settings(ini: str | None) -> None:
     variable, or `file:PATH`, taken from a file. Durations are written 30s, 15m, 24h, 2d. No value of the
     ini is shown.
     """
-    table = Table(Column("option", overflow="fold"), "default", "meaning", show_lines=True)
+    columns = [Column(name, overflow="fold") for name in ("option", "default", "meaning")]
+    table = Table(*columns, show_lines=True)
     for name, field in _options(ini):
         table.add_row(name, "[bold]required[/bold]" if field.is_required() else default_of(field), field.description)
     Console().print(table)
