@@ -119,13 +119,15 @@ class Printed:
 
     def fields(self, *names: str) -> str:
         """The fields of a resource; of several names, those of all of them."""
-        rows = [
-            (f"`{field}`", self._kind(schema) + ("" if field in kind["required"] else ", not always there"), schema)
-            for kind in (self.schemas[name] for name in names)
-            for field, schema in kind["properties"].items()
-        ]
-        lines = [f"| {field} | {kind} | {self._meaning(schema)} |" for field, kind, schema in rows]
-        return _table(("field", "type", "meaning"), dict.fromkeys(lines))
+        kinds: dict[str, list[str]] = {}
+        meanings: dict[str, str] = {}
+        for name in names:
+            for field, schema in self.schemas[name]["properties"].items():
+                kind = self._kind(schema) + ("" if field in self.schemas[name]["required"] else ", not always there")
+                kinds[field] = list(dict.fromkeys([*kinds.get(field, ()), kind]))
+                meanings[field] = self._meaning(schema)
+        lines = [f"| `{field}` | {' '.join(kinds[field])} | {meanings[field]} |" for field in kinds]
+        return _table(("field", "type", "meaning"), lines)
 
     def errors(self) -> str:
         """Every error there is, and who may meet it."""
@@ -206,7 +208,11 @@ class Printed:
             if schema.get("pattern", "").startswith(_GUID):
                 return "guid"
             return f"text, at most {schema['maxLength']} characters" if "maxLength" in schema else "text"
-        return str(schema["type"]).replace("object", "object: see below")
+        if "properties" in schema:
+            return f"object with {', '.join(f'`{name}`' for name in schema['properties'])}"
+        if "additionalProperties" in schema:
+            return f"object, by name: {self._kind(schema['additionalProperties'])}"
+        return str(schema["type"])
 
     def _meaning(self, schema: Json) -> str:
         """What is said of a value, or else of all values of its kind."""
