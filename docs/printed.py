@@ -21,6 +21,7 @@ from jinja2 import Environment, StrictUndefined
 from sphinx.application import Sphinx
 
 from billy.api import openapi
+from billy.api.operations import operations
 from billy.app import make_app
 from billy.scripts import SUBCOMMANDS
 from billy.scripts.settings import default_of, options_of
@@ -39,18 +40,6 @@ GUID_PARENTS = {
     "transactions": "show_transaction",
 }
 """Whose example has the guid of an address."""
-
-ANY_REQUEST = {
-    "AuthenticationRequired",
-    "DatabaseUnavailable",
-    "InternalServerError",
-    "InvalidRequest",
-    "NotFound",
-    "RequestEntityTooLarge",
-    "UnsupportedMediaType",
-    "ValidationError",
-}
-"""Errors that say nothing about the operation; ``errors.md`` tells them once."""
 
 _TOLD = re.compile(r"`(\w+)`: (.+)", re.DOTALL)
 _GUID = "^[A-Z]{2}["
@@ -81,10 +70,12 @@ def form(request: Json) -> Iterator[tuple[str, object]]:
 class Printed:
     """What the templates may call; each answers Markdown."""
 
-    def __init__(self, document: Json, examples: Json) -> None:
+    def __init__(self, document: Json, examples: Json, raised: dict[str, set[str]]) -> None:
+        """``raised`` are the classes of errors that an operation's own verb may answer with."""
         self.schemas: Json = document["components"]["schemas"]
         self._shared: Json = document["components"]["responses"]
         self._examples = examples
+        self._raised = raised
         self._operations = {
             operation["operationId"]: (method.upper(), path, operation)
             for path, methods in document["paths"].items()
@@ -99,7 +90,12 @@ class Printed:
             "billy.secret_keys": new_secret_key(),
             "billy.processor_factory": "billy.processors.sandbox.Sandbox",
         }
-        return cls(json.loads(openapi.as_json(make_app(Settings.load(settings)).registry)), openapi.examples())
+        registry = make_app(Settings.load(settings)).registry
+        raised = {
+            operation.id: {error.__new__(error).error_class for error in operation.raises}
+            for operation in operations(registry)
+        }
+        return cls(json.loads(openapi.as_json(registry)), openapi.examples(), raised)
 
     # -- the API -------------------------------------------------------------------------------------
 
@@ -114,7 +110,7 @@ class Printed:
         parts.append(caller().strip() or described["summary"])
         parts.append(self._parameters(name, path, described))
         parts.append(self._example(name, method, path, described))
-        parts.append(self._errors(described))
+        parts.append(self._errors(name, described))
         return "\n\n".join(filter(None, parts))
 
     def fields(self, *names: str) -> str:
@@ -228,7 +224,7 @@ class Printed:
         if name not in self._examples:
             return f"```sh\n{curl(method, path, key=None, request=None)}\n```"
         example = self._examples[name]
-        key = self._key if described["security"] else None
+        key = self._key if any("api_key" in way for way in described["security"]) else None
         parts = []
         if name != "receive_callback":  # which nobody sends by hand
             parts.append(
@@ -253,11 +249,14 @@ class Printed:
                 if int(status) >= 400 and (match := _TOLD.fullmatch(told)):
                     yield status, match[1], match[2]
 
-    def _errors(self, described: Json) -> str:
-        errors = [(status, name, text) for status, name, text in self._told(described) if name not in ANY_REQUEST]
-        if not errors:
+    def _errors(self, name: str, described: Json) -> str:
+        lines = [
+            f"| {status} | `{error}` | {text} |"
+            for status, error, text in self._told(described)
+            if error in self._raised[name]
+        ]
+        if not lines:
             return "Errors: [those of any request](errors.md)."
-        lines = [f"| {status} | `{name}` | {text} |" for status, name, text in errors]
         return "Errors, besides [those of any request](errors.md):\n\n" + _table(_ERROR, lines)
 
     # -- settings and commands -----------------------------------------------------------------------
