@@ -2,6 +2,8 @@
 
 Sphinx's own viewcode links what autodoc describes, and Billy is a server and no library to be described so. The files
 that are named are pages of the site, so no address of a repository is needed. A name that is not there is a warning.
+
+The files beside the pages, such as CHANGELOG.md, are included in pages of their own; links to them lead there.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from sphinx.util import logging
 
 CHECKOUT = Path(__file__).parents[1]
 NAME = re.compile(r"(?P<path>(?:alembic|benchmarks|billy|docs|fuzz|tests|torture)/[\w./]+\.py)(?::(?P<name>[\w.]+))?")
+BESIDE = re.compile(r"(?<=\]\()\.\./([A-Z]+)\.md(?=[#)])")
 PAGES = "code"
 """Where the files stand in the site."""
 
@@ -89,8 +92,14 @@ def code_pages(app: Sphinx) -> Iterator[tuple[str, dict[str, Any], str]]:
         yield f"{PAGES}/{path}", {"title": path, "body": f"<h1>{path}</h1>\n{code}"}, "page.html"
 
 
+def link_pages(app: Sphinx, name: str, source: list[str]) -> None:
+    """Lead ``../SECURITY.md``, which is right in a checkout, to the page that includes it."""
+    source[0] = BESIDE.sub(lambda match: f"/{match[1].lower()}.md", source[0])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Have names linked and their files shown."""
+    app.connect("source-read", link_pages)
     app.add_post_transform(Link)
     app.connect("html-collect-pages", code_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
