@@ -19,9 +19,7 @@ exclude_patterns = ["_build", "examples"]
 nitpicky = True
 highlight_language = "none"  # a block says what it is in
 
-myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
-myst_links_external_new_tab = False
 
 html_theme = "furo"
 html_title = f"Billy {release}"

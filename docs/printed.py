@@ -126,15 +126,9 @@ class Printed:
         return _table(("field", "type", "meaning"), lines)
 
     def errors(self) -> str:
-        """Every error there is, and who may meet it."""
-        found: dict[tuple[str, str, str], set[str]] = {}
-        for name, (_, _, described) in self._operations.items():
-            for error in self._told(described):
-                found.setdefault(error, set()).add(name)
-        lines = [
-            f"| {status} | `{error}` | {text} |" for status, error, text in sorted(found, key=lambda each: each[:2])
-        ]
-        return _table(_ERROR, lines)
+        """Every error there is."""
+        found = {told for _, _, described in self._operations.values() for told in self._told(described)}
+        return _table(_ERROR, [f"| {status} | `{error}` | {text} |" for status, error, text in sorted(found)])
 
     @cached_property
     def _key(self) -> str:
