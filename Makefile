@@ -31,7 +31,7 @@ RUN_balanced = rm -f balanced.sqlite balanced.sqlite-*; $(BIN)/billy serve balan
 # What only some processors need.
 EXTRA_stripe = $(VENV)/.installed-stripe
 
-demo: $(VENV)/.installed $(EXTRA_$(PROCESSOR))  ## play a story against a real server and check every answer (PROCESSOR=sandbox, balanced, stripe)
+demo: $(VENV)/.installed-client $(EXTRA_$(PROCESSOR))  ## play a story against a real server and check every answer (PROCESSOR=sandbox, balanced, stripe)
 	$(BIN)/billy demo --processor $(PROCESSOR)
 
 check: lint types docs test fuzz  ## all that CI runs: lint, types, docs, test and a short fuzz
@@ -82,6 +82,10 @@ $(VENV)/.installed-stripe: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) '.[stripe]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-client: pyproject.toml setup.py | $(VENV)/bin/python
+	$(PIP_INSTALL) '.[client]'
+	@touch $@ $(VENV)/.installed
+
 # Stamps, so that the second call takes no time.
 $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) .
@@ -89,7 +93,7 @@ $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) '.[test]'
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-client
 
 $(VENV)/.installed-fuzz: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) '.[test,fuzz]'

@@ -12,6 +12,7 @@ recording       what an answer or an event of a processor means for the records
 reconciliation  asking the processor about what it has not told
 billing_run     one run of the scheduler: file what is due, submit what is open, reconcile
 scripts         the commands
+client          a client of the API, which needs nothing else of this package
 testing         a simulator of a processor's service, for the tests of whoever needs one
 db, schema      engine, sessions, commits; migrations
 statements      the statements that a run lives from, and that the two databases do differently

@@ -1,7 +1,7 @@
 """The story that ``billy demo --processor balanced`` plays: what a charge is at the processor, and how it calls back.
 
-It knows both servers by HTTP alone: Billy's API as the company's own program would, and Balanced's, which the
-simulator answers, as that program, its customer's browser and a bank would.
+It knows both servers by their APIs alone: Billy's through its client, as the company's own program would, and
+Balanced's, which the simulator answers, over HTTP, as that program, its customer's browser and a bank would.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from billy import clock
 from billy.scripts import reference
-from billy.scripts.player import PATIENCE_SECONDS, Answer, Player
+from billy.scripts.player import PATIENCE_SECONDS, Answer, BillyPlayer, HttpPlayer
 from billy.scripts.reference import Fields, list_of
 
 _DEBIT: Fields = {
@@ -29,20 +29,19 @@ _RECORD: Fields = {"href": reference.text}
 _CARD = {"expiration_month": 12, "expiration_year": 2039, "name": "Benny Riemann"}
 
 
-class BalancedStory(Player):
+class BalancedStory(BillyPlayer):
     """The whole of it."""
 
     def __init__(self, url: str, balanced_url: str, *, run_scheduler: Callable[[], None]) -> None:
         """Billy is at ``url``, and the simulator at ``balanced_url``."""
         super().__init__(url, run_scheduler=run_scheduler)
-        self._at_balanced = Player(balanced_url, run_scheduler=run_scheduler)
-        self._at_balanced.steps = self.steps  # one story
+        self._at_balanced = HttpPlayer(balanced_url, self.steps)
 
     def tell(self) -> None:
         """A company that uses Balanced begins with Billy."""
         self._a_company_registers()
         plan = self.make(
-            "A plan of $5 a month", "/v1/plans", reference.PLAN,
+            "A plan of $5 a month", self.billy.plans, reference.PLAN,
             {"plan_type": "debit", "amount": 500, "frequency": "monthly"}, interval=1, deleted=False,
         )  # fmt: skip
         customer = self._a_customer()
@@ -59,24 +58,24 @@ class BalancedStory(Player):
     # fmt: off
 
     def _a_company_registers(self) -> None:
-        self.ask("The server says what it is", "GET", "/", fields=reference.SERVER)
+        self.ask("The server says what it is", self.billy.server.info, fields=reference.SERVER)
         made = self._at_balanced.ask(
             "A company opens an account at Balanced", "POST", "/simulator/marketplaces", b"{}",
             fields={"key": reference.text},
         )
         self._at_balanced.api_key = made["key"]
         company = self.ask(
-            "and registers with Billy", "POST", "/v1/companies", {"processor_key": made["key"]},
+            "and registers with Billy", lambda: self.billy.companies.create(processor_key=made["key"]),
             fields=reference.COMPANY,
         )
-        self.api_key = company["api_key"]
+        self.sign_in(company["api_key"])
         [callback] = self._find("Balanced knows where to call back", "callbacks", "/callbacks", fields=_RECORD)
         self.expect(
             f"/v1/companies/{company['guid']}/callbacks/" in callback["url"], f"it calls {callback['url'][:40]}…"
         )
 
     def _a_customer(self) -> Answer:
-        customer = self.make("A customer", "/v1/customers", reference.CUSTOMER, {}, deleted=False)
+        customer = self.make("A customer", self.billy.customers, reference.CUSTOMER, {}, deleted=False)
         [found] = self._find("is Balanced's too", "customers", customer["processor_uri"], fields=_RECORD)
         self.expect(found["meta"] == {"billy.customer_guid": customer["guid"]}, f"its meta is {found['meta']}")
         return customer
@@ -89,20 +88,20 @@ class BalancedStory(Player):
 
     def _a_subscription_charges_at_once(self, plan: Answer, customer: Answer, card: str) -> Answer:
         subscription = self.ask(
-            "The customer subscribes with it", "POST", "/v1/subscriptions",
-            {
-                "customer_guid": customer["guid"], "plan_guid": plan["guid"], "funding_instrument_uri": card,
-                "appears_on_statement_as": "FooBar Hosting",
-            },
+            "The customer subscribes with it",
+            lambda: self.billy.subscriptions.create(
+                customer_guid=customer["guid"], plan_guid=plan["guid"], funding_instrument_uri=card,
+                appears_on_statement_as="FooBar Hosting",
+            ),
             fields=reference.SUBSCRIPTION, effective_amount=500, invoice_count=1,
         )
-        path = f"/v1/subscriptions/{subscription['guid']}"
+        guid, subscriptions = subscription["guid"], self.billy.subscriptions
         self.ask_for_list(
-            "Its first invoice is settled", f"{path}/invoices", reference.SUBSCRIPTION_INVOICE, count=1,
-            effective_amount=500, status="settled",
+            "Its first invoice is settled", lambda: subscriptions.invoices(guid), reference.SUBSCRIPTION_INVOICE,
+            count=1, effective_amount=500, status="settled",
         )
         [transaction] = self.ask_for_list(
-            "by a debit", f"{path}/transactions", reference.TRANSACTION, count=1,
+            "by a debit", lambda: subscriptions.transactions(guid), reference.TRANSACTION, count=1,
             transaction_type="debit", submit_status="done", status="succeeded", failure_count=0,
         )
         [debit] = self._find("which Balanced has", "debits", transaction["processor_uri"], fields=_DEBIT)
@@ -122,11 +121,10 @@ class BalancedStory(Player):
     def _the_scheduler_charges_the_same_card(self, plan: Answer, customer: Answer, card: str) -> None:
         starts = clock.utc_now() + timedelta(seconds=2)
         subscription = self.ask(
-            "Another one starts in two seconds", "POST", "/v1/subscriptions",
-            {
-                "customer_guid": customer["guid"], "plan_guid": plan["guid"], "funding_instrument_uri": card,
-                "started_at": starts.isoformat(),
-            },
+            "Another one starts in two seconds",
+            lambda: self.billy.subscriptions.create(
+                customer_guid=customer["guid"], plan_guid=plan["guid"], funding_instrument_uri=card, started_at=starts
+            ),
             fields=reference.SUBSCRIPTION, invoice_count=0,
         )
         time.sleep(max((starts - clock.utc_now()).total_seconds(), 0))
@@ -134,7 +132,7 @@ class BalancedStory(Player):
             "Balanced counts from here on", "DELETE", "/simulator/requests", fields={}, answers=204
         )
         self.wait_for_item(
-            "The scheduler files and charges it", f"/v1/subscriptions/{subscription['guid']}/transactions",
+            "The scheduler files and charges it", lambda: self.billy.subscriptions.transactions(subscription["guid"]),
             reference.TRANSACTION, status="succeeded", amount=500,
         )
         asked = self._at_balanced.ask(
@@ -147,13 +145,15 @@ class BalancedStory(Player):
     def _a_card_is_declined_and_another_pays(self, customer: Answer, card: str) -> Answer:
         declined = self._a_card("A card without funds", "4444 4444 4444 4448")
         invoice = self.ask(
-            "is charged $9", "POST", "/v1/invoices",
-            {"customer_guid": customer["guid"], "amount": 900, "funding_instrument_uri": declined},
+            "is charged $9",
+            lambda: self.billy.invoices.create(
+                customer_guid=customer["guid"], amount=900, funding_instrument_uri=declined
+            ),
             fields=reference.CUSTOMER_INVOICE, status="processing",
         )
-        path = f"/v1/invoices/{invoice['guid']}"
+        guid, invoices = invoice["guid"], self.billy.invoices
         [transaction] = self.ask_for_list(
-            "and declined", f"{path}/transactions", reference.TRANSACTION, count=1,
+            "and declined", lambda: invoices.transactions(guid), reference.TRANSACTION, count=1,
             submit_status="retrying", status=None, failure_count=1,
         )
         failure = transaction["failures"][0]
@@ -161,19 +161,19 @@ class BalancedStory(Player):
             (failure["error_code"], failure["error_number"]) == ("card-declined", 402), f"the failure is {failure}"
         )
         self.ask(
-            "The customer pays with the other one", "PUT", path, {"funding_instrument_uri": card},
+            "The customer pays with the other one", lambda: invoices.change(guid, funding_instrument_uri=card),
             fields=reference.CUSTOMER_INVOICE, status="settled", effective_amount=900,
         )
         return invoice
 
     def _part_of_it_is_refunded(self, invoice: Answer) -> None:
-        path = f"/v1/invoices/{invoice['guid']}"
+        guid, invoices = invoice["guid"], self.billy.invoices
         self.ask(
-            "$3 are given back", "POST", f"{path}/refund", {"amount": 300},
+            "$3 are given back", lambda: invoices.refund(guid, amount=300),
             fields=reference.CUSTOMER_INVOICE, status="settled",
         )
         refund, debit, _ = self.ask_for_list(
-            "by a refund", f"{path}/transactions", reference.TRANSACTION, count=3,
+            "by a refund", lambda: invoices.transactions(guid), reference.TRANSACTION, count=3,
         )
         self.expect(
             (refund["transaction_type"], refund["amount"], refund["status"]) == ("refund", 300, "succeeded"),
@@ -194,13 +194,15 @@ class BalancedStory(Player):
             fields={kind: list_of(_RECORD)},
         )
         invoice = self.ask(
-            "It is charged $8", "POST", "/v1/invoices",
-            {"customer_guid": customer["guid"], "amount": 800, "funding_instrument_uri": bank_account["href"]},
+            "It is charged $8",
+            lambda: self.billy.invoices.create(
+                customer_guid=customer["guid"], amount=800, funding_instrument_uri=bank_account["href"]
+            ),
             fields=reference.CUSTOMER_INVOICE, status="processing",
         )
-        path = f"/v1/invoices/{invoice['guid']}"
+        guid, invoices = invoice["guid"], self.billy.invoices
         [transaction] = self.ask_for_list(
-            "and is pending for days", f"{path}/transactions", reference.TRANSACTION, count=1,
+            "and is pending for days", lambda: invoices.transactions(guid), reference.TRANSACTION, count=1,
             submit_status="done", status="pending",
         )
         settled = json.dumps({"href": transaction["processor_uri"], "status": "succeeded"}).encode()
@@ -210,15 +212,17 @@ class BalancedStory(Player):
         )
         self._await_delivery(event["event"])
         self.ask_for_list(
-            "Billy asks, and has it succeed", f"{path}/transactions", reference.TRANSACTION, count=1,
+            "Billy asks, and has it succeed", lambda: invoices.transactions(guid), reference.TRANSACTION, count=1,
             submit_status="done", status="succeeded",
         )
-        self.ask("The invoice is settled", "GET", path, fields=reference.CUSTOMER_INVOICE, status="settled")
+        self.ask(
+            "The invoice is settled", lambda: invoices.get(guid), fields=reference.CUSTOMER_INVOICE, status="settled"
+        )
 
     def _await_delivery(self, event: str) -> None:
         give_up = time.monotonic() + PATIENCE_SECONDS
         while True:
-            told = self._at_balanced._send("GET", "/simulator/deliveries", None)[1]
+            told = self._at_balanced.send("GET", "/simulator/deliveries")[1]
             tries = [each["status"] for each in told.get("deliveries", ()) if each["event"] == event]
             if 200 in tries or time.monotonic() > give_up:
                 break
@@ -230,12 +234,12 @@ class BalancedStory(Player):
 
     def _the_customer_leaves(self, subscription: Answer) -> None:
         self.ask(
-            "The customer leaves", "POST", f"/v1/subscriptions/{subscription['guid']}/cancel", {},
+            "The customer leaves", lambda: self.billy.subscriptions.cancel(subscription["guid"]),
             fields={**reference.SUBSCRIPTION, "canceled_at": reference.instant}, canceled=True,
         )
 
     def _the_books_agree(self) -> None:
-        transactions = self.ask_for_list("Billy's books", "/v1/transactions", reference.TRANSACTION, count=6)
+        transactions = self.ask_for_list("Billy's books", self.billy.transactions.list, reference.TRANSACTION, count=6)
         ledger = self._at_balanced.ask(
             "and Balanced's agree", "GET", "/simulator/ledger",
             fields={"records": list_of({"meta": lambda value: isinstance(value, dict)})},

@@ -1,7 +1,7 @@
 """The story that ``billy demo --processor stripe`` plays: what a charge is at Stripe, and what is heard from there.
 
-It knows both servers by HTTP alone: Billy's API as the company's own program would, and Stripe's, which the
-simulator answers, as that program, its customer's browser and a bank would.
+It knows both servers by their APIs alone: Billy's through its client, as the company's own program would, and
+Stripe's, which the simulator answers, over HTTP, as that program, its customer's browser and a bank would.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from billy.scripts import reference
-from billy.scripts.player import PATIENCE_SECONDS, Answer, Player
+from billy.scripts.player import PATIENCE_SECONDS, Answer, BillyPlayer, HttpPlayer
 from billy.scripts.reference import Fields, list_of
 
 _RECORD: Fields = {"id": reference.text}
@@ -32,21 +32,20 @@ _INTENT: Fields = {
 }
 
 
-class StripeStory(Player):
+class StripeStory(BillyPlayer):
     """The whole of it."""
 
     def __init__(self, url: str, stripe_url: str, *, run_scheduler: Callable[[], None]) -> None:
         """Billy is at ``url``, and the simulator at ``stripe_url``."""
         super().__init__(url, run_scheduler=run_scheduler)
-        self._at_stripe = Player(stripe_url, run_scheduler=run_scheduler)
-        self._at_stripe.steps = self.steps  # one story
+        self._at_stripe = HttpPlayer(stripe_url, self.steps)
         self._key = ""
 
     def tell(self) -> None:
         """A company that uses Stripe begins with Billy."""
         self._a_company_registers()
         plan = self.make(
-            "A plan of $5 a month", "/v1/plans", reference.PLAN,
+            "A plan of $5 a month", self.billy.plans, reference.PLAN,
             {"plan_type": "debit", "amount": 500, "frequency": "monthly"}, interval=1, deleted=False,
         )  # fmt: skip
         customer = self._a_customer()
@@ -63,16 +62,17 @@ class StripeStory(Player):
     # fmt: off
 
     def _a_company_registers(self) -> None:
-        self.ask("The server says what it is", "GET", "/", fields=reference.SERVER)
+        self.ask("The server says what it is", self.billy.server.info, fields=reference.SERVER)
         made = self._at_stripe.ask(
             "A company opens an account at Stripe", "POST", "/simulator/accounts", b"{}", fields={"key": reference.text}
         )
         self._key = self._at_stripe.api_key = made["key"]
         company = self.ask(
-            "and registers with Billy", "POST", "/v1/companies", {"processor_key": self._key, "processor": "stripe"},
+            "and registers with Billy",
+            lambda: self.billy.companies.create(processor_key=self._key, processor="stripe"),
             fields=reference.COMPANY,
         )
-        self.api_key = company["api_key"]
+        self.sign_in(company["api_key"])
         found = self._at_stripe.ask(
             "Stripe knows where to call back", "GET", "/v1/webhook_endpoints", fields={"data": list_of(_RECORD)}
         )["data"]
@@ -82,7 +82,7 @@ class StripeStory(Player):
         )
 
     def _a_customer(self) -> Answer:
-        customer = self.make("A customer", "/v1/customers", reference.CUSTOMER, {}, deleted=False)
+        customer = self.make("A customer", self.billy.customers, reference.CUSTOMER, {}, deleted=False)
         self._at_stripe.ask(
             "is Stripe's too", "GET", f"/v1/customers/{customer['processor_uri']}", fields=_RECORD,
             metadata={"billy.customer_guid": customer["guid"]},
@@ -100,20 +100,20 @@ class StripeStory(Player):
 
     def _a_subscription_charges_at_once(self, plan: Answer, customer: Answer, card: str) -> Answer:
         subscription = self.ask(
-            "The customer subscribes with it", "POST", "/v1/subscriptions",
-            {
-                "customer_guid": customer["guid"], "plan_guid": plan["guid"], "funding_instrument_uri": card,
-                "appears_on_statement_as": "FooBar Hosting",
-            },
+            "The customer subscribes with it",
+            lambda: self.billy.subscriptions.create(
+                customer_guid=customer["guid"], plan_guid=plan["guid"], funding_instrument_uri=card,
+                appears_on_statement_as="FooBar Hosting",
+            ),
             fields=reference.SUBSCRIPTION, effective_amount=500, invoice_count=1,
         )
-        path = f"/v1/subscriptions/{subscription['guid']}"
+        guid, subscriptions = subscription["guid"], self.billy.subscriptions
         self.ask_for_list(
-            "Its first invoice is settled", f"{path}/invoices", reference.SUBSCRIPTION_INVOICE, count=1,
-            effective_amount=500, status="settled",
+            "Its first invoice is settled", lambda: subscriptions.invoices(guid), reference.SUBSCRIPTION_INVOICE,
+            count=1, effective_amount=500, status="settled",
         )
         [transaction] = self.ask_for_list(
-            "by a debit", f"{path}/transactions", reference.TRANSACTION, count=1,
+            "by a debit", lambda: subscriptions.transactions(guid), reference.TRANSACTION, count=1,
             transaction_type="debit", submit_status="done", status="succeeded", failure_count=0,
         )
         intent = self._intent(
@@ -127,13 +127,15 @@ class StripeStory(Player):
     def _a_card_is_declined_and_another_pays(self, customer: Answer, card: str) -> Answer:
         declined = self._a_card("A card that its bank will decline", "4000000000000341")
         invoice = self.ask(
-            "is charged $9", "POST", "/v1/invoices",
-            {"customer_guid": customer["guid"], "amount": 900, "funding_instrument_uri": declined},
+            "is charged $9",
+            lambda: self.billy.invoices.create(
+                customer_guid=customer["guid"], amount=900, funding_instrument_uri=declined
+            ),
             fields=reference.CUSTOMER_INVOICE, status="processing",
         )
-        path = f"/v1/invoices/{invoice['guid']}"
+        guid, invoices = invoice["guid"], self.billy.invoices
         [transaction] = self.ask_for_list(
-            "and declined", f"{path}/transactions", reference.TRANSACTION, count=1,
+            "and declined", lambda: invoices.transactions(guid), reference.TRANSACTION, count=1,
             submit_status="retrying", status=None, failure_count=1,
         )
         failure = transaction["failures"][0]
@@ -145,19 +147,19 @@ class StripeStory(Player):
         )["data"]
         self.expect(found[0]["status"] == "canceled", f"the payment is {found[0]['status']}")
         self.ask(
-            "The customer pays with the other one", "PUT", path, {"funding_instrument_uri": card},
+            "The customer pays with the other one", lambda: invoices.change(guid, funding_instrument_uri=card),
             fields=reference.CUSTOMER_INVOICE, status="settled", effective_amount=900,
         )
         return invoice
 
     def _part_of_it_is_refunded(self, invoice: Answer) -> None:
-        path = f"/v1/invoices/{invoice['guid']}"
+        guid, invoices = invoice["guid"], self.billy.invoices
         self.ask(
-            "$3 are given back", "POST", f"{path}/refund", {"amount": 300},
+            "$3 are given back", lambda: invoices.refund(guid, amount=300),
             fields=reference.CUSTOMER_INVOICE, status="settled",
         )
         refund, charge, _ = self.ask_for_list(
-            "by a refund", f"{path}/transactions", reference.TRANSACTION, count=3
+            "by a refund", lambda: invoices.transactions(guid), reference.TRANSACTION, count=3
         )
         self.expect(
             (refund["transaction_type"], refund["amount"], refund["status"]) == ("refund", 300, "succeeded"),
@@ -173,34 +175,41 @@ class StripeStory(Player):
             "A bank account", "POST", "/v1/payment_methods", {"type": "us_bank_account"}, fields=_RECORD
         )["id"]
         invoice = self.ask(
-            "is charged $8", "POST", "/v1/invoices",
-            {"customer_guid": customer["guid"], "amount": 800, "funding_instrument_uri": bank_account},
+            "is charged $8",
+            lambda: self.billy.invoices.create(
+                customer_guid=customer["guid"], amount=800, funding_instrument_uri=bank_account
+            ),
             fields=reference.CUSTOMER_INVOICE, status="processing",
         )
-        path = f"/v1/invoices/{invoice['guid']}"
+        guid, invoices = invoice["guid"], self.billy.invoices
         [transaction] = self.ask_for_list(
-            "and pending for days", f"{path}/transactions", reference.TRANSACTION, count=1,
+            "and pending for days", lambda: invoices.transactions(guid), reference.TRANSACTION, count=1,
             submit_status="done", status="pending",
         )
         self._happens("The bank pays", "settle", {"id": transaction["processor_uri"], "status": "succeeded"})
         self.ask_for_list(
-            "Billy believes the signature, and has it succeed", f"{path}/transactions", reference.TRANSACTION, count=1,
+            "Billy believes the signature, and has it succeed", lambda: invoices.transactions(guid),
+            reference.TRANSACTION, count=1,
             submit_status="done", status="succeeded",
         )
-        self.ask("The invoice is settled", "GET", path, fields=reference.CUSTOMER_INVOICE, status="settled")
+        self.ask(
+            "The invoice is settled", lambda: invoices.get(guid), fields=reference.CUSTOMER_INVOICE, status="settled"
+        )
 
     def _a_dispute_keeps_the_rest(self, invoice: Answer) -> None:
-        path = f"/v1/invoices/{invoice['guid']}"
-        _, charge, _ = self.ask_for_list("The charge", f"{path}/transactions", reference.TRANSACTION, count=3)
+        guid, invoices = invoice["guid"], self.billy.invoices
+        _, charge, _ = self.ask_for_list(
+            "The charge", lambda: invoices.transactions(guid), reference.TRANSACTION, count=3
+        )
         dispute = {"payment_intent": charge["processor_uri"]}
         self._happens("is disputed", "disputes", dispute)
         self.ask(
-            "so it is not refunded as well", "POST", f"{path}/refund", {"amount": 100}, fields={}, answers=409,
+            "so it is not refunded as well", lambda: invoices.refund(guid, amount=100), fields={}, answers=409,
             error_class="InvalidOperationError",
         )
         self._happens("The company wins", "disputes", {**dispute, "status": "won"})
         self.ask(
-            "and $1 more is given back", "POST", f"{path}/refund", {"amount": 100},
+            "and $1 more is given back", lambda: invoices.refund(guid, amount=100),
             fields=reference.CUSTOMER_INVOICE, status="settled",
         )
 
@@ -208,7 +217,7 @@ class StripeStory(Player):
         event = self._at_stripe.ask(what, "POST", f"/simulator/{noun}", json.dumps(sent).encode(), fields=_EVENT)
         give_up = time.monotonic() + PATIENCE_SECONDS
         while True:
-            told = self._at_stripe._send("GET", "/simulator/deliveries", None)[1]
+            told = self._at_stripe.send("GET", "/simulator/deliveries")[1]
             tries = [each["status"] for each in told.get("deliveries", ()) if each["event"] == event["event"]]
             if 200 in tries or time.monotonic() > give_up:
                 break
@@ -220,12 +229,12 @@ class StripeStory(Player):
 
     def _the_customer_leaves(self, subscription: Answer) -> None:
         self.ask(
-            "The customer leaves", "POST", f"/v1/subscriptions/{subscription['guid']}/cancel", {},
+            "The customer leaves", lambda: self.billy.subscriptions.cancel(subscription["guid"]),
             fields={**reference.SUBSCRIPTION, "canceled_at": reference.instant}, canceled=True,
         )
 
     def _the_books_agree(self) -> None:
-        transactions = self.ask_for_list("Billy's books", "/v1/transactions", reference.TRANSACTION, count=6)
+        transactions = self.ask_for_list("Billy's books", self.billy.transactions.list, reference.TRANSACTION, count=6)
         ledger = self._at_stripe.ask(
             "and Stripe's agree", "GET", "/simulator/ledger", fields={"records": list_of({"metadata": _is_object})}
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from billy.scripts import reference
-from billy.scripts.player import Player
+from billy.scripts.player import BillyPlayer, HttpPlayer, Player, StoryEnded
 
 from .conftest import Start
 
@@ -99,22 +101,47 @@ RIGHT = {
     "frequency": "monthly",
     "interval": 1,
     "amount": 500,
+    "name": None,
+    "description": None,
+    "external_id": None,
     "deleted": False,
     "created_at": "2014-02-08T08:22:11.508000+00:00",
     "updated_at": "2014-02-08T08:22:11+00:00",
 }
 
 
-def player(server: ThreadingHTTPServer, answer: Any, status: int = 200) -> Player:
-    """Plays one step against a server that answers so."""
-    body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    server.answer = (status, body)  # type: ignore[attr-defined]  # the handler reads it
-    player = Player(f"http://127.0.0.1:{server.server_port}", run_scheduler=lambda: None)
-    player.play(lambda: player.ask("A plan", "GET", "/v1/plans/PL1", fields=reference.PLAN, amount=500))
+Play = Callable[..., Player]
+
+
+def ask_billy(server: ThreadingHTTPServer) -> Player:
+    """One step, through the client."""
+    player = BillyPlayer(f"http://127.0.0.1:{server.server_port}", run_scheduler=lambda: None)
+    player.play(lambda: player.ask("A plan", lambda: player.billy.plans.get("PL1"), fields=reference.PLAN, amount=500))
     return player
 
 
-def test_a_right_answer_is_right(server: ThreadingHTTPServer) -> None:
+def ask_a_processor(server: ThreadingHTTPServer) -> Player:
+    """The same, over plain HTTP."""
+    player = HttpPlayer(f"http://127.0.0.1:{server.server_port}", [])
+    with suppress(StoryEnded):
+        player.ask("A plan", "GET", "/v1/plans/PL1", fields=reference.PLAN, amount=500)
+    return player
+
+
+@pytest.fixture(params=[ask_billy, ask_a_processor])
+def player(request: pytest.FixtureRequest) -> Play:
+    """Plays one step against a server that answers so."""
+
+    def play(server: ThreadingHTTPServer, answer: Any, status: int = 200) -> Player:
+        body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        server.answer = (status, body)  # type: ignore[attr-defined]  # the handler reads it
+        played: Player = request.param(server)
+        return played
+
+    return play
+
+
+def test_a_right_answer_is_right(player: Play, server: ThreadingHTTPServer) -> None:
     assert player(server, RIGHT).mistakes == []
 
 
@@ -131,30 +158,48 @@ def test_a_right_answer_is_right(server: ThreadingHTTPServer) -> None:
         ({"created_at": "yesterday+00:00"}, "created_at is 'yesterday+00:00'"),
     ],
 )
-def test_a_wrong_field_is_told(server: ThreadingHTTPServer, wrong: dict[str, Any], mistake: str) -> None:
+def test_a_wrong_field_is_told(player: Play, server: ThreadingHTTPServer, wrong: dict[str, Any], mistake: str) -> None:
     assert f"A plan: {mistake}" in player(server, {**RIGHT, **wrong}).mistakes
 
 
-def test_a_missing_field_is_told(server: ThreadingHTTPServer) -> None:
+def test_a_missing_field_is_told(player: Play, server: ThreadingHTTPServer) -> None:
     del (answer := dict(RIGHT))["interval"]
 
     assert player(server, answer).mistakes == ["A plan: interval is missing"]
 
 
 @pytest.mark.parametrize("answer, status", [(RIGHT, 201), ({"error_class": "NotFound", "error_message": "No"}, 404)])
-def test_another_status_is_told(server: ThreadingHTTPServer, answer: Any, status: int) -> None:
+def test_another_status_is_told(player: Play, server: ThreadingHTTPServer, answer: Any, status: int) -> None:
     [mistake] = player(server, answer, status).mistakes
     assert mistake.startswith(f"A plan: answered {status} instead of 200")
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"[]", b"null", b""])
-def test_an_answer_that_is_no_object_is_told(server: ThreadingHTTPServer, answer: bytes) -> None:
+def test_an_answer_that_is_no_object_is_told(player: Play, server: ThreadingHTTPServer, answer: bytes) -> None:
     assert "A plan: guid is missing" in player(server, answer).mistakes
 
 
+def test_an_answer_that_the_client_cannot_read_is_told(server: ThreadingHTTPServer) -> None:
+    del (answer := dict(RIGHT))["external_id"]  # which was not promised in 2014
+    server.answer = (200, json.dumps(answer).encode())  # type: ignore[attr-defined]  # the handler reads it
+
+    [mistake] = ask_billy(server).mistakes
+    assert "the client cannot read it" in mistake
+    assert "'external_id' is missing" in mistake
+
+
+def test_without_requests_it_says_what_to_install(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "requests.py").write_text("raise ImportError('there is none')")
+    demo = start("billy.scripts", "demo", PYTHONPATH=str(tmp_path))
+
+    assert demo.end() == 2
+    assert "Billy's client needs requests: pip install 'billy[client]'" in demo.output
+    assert "Traceback" not in demo.output
+
+
 def test_a_server_that_is_gone_is_told() -> None:
-    gone = Player("http://127.0.0.1:9", run_scheduler=lambda: None)
-    gone.play(lambda: gone.ask("A plan", "GET", "/v1/plans/PL1", fields=reference.PLAN))
+    gone = BillyPlayer("http://127.0.0.1:9", run_scheduler=lambda: None)
+    gone.play(lambda: gone.ask("A plan", lambda: gone.billy.plans.get("PL1"), fields=reference.PLAN))
 
     [mistake] = gone.mistakes
     assert "does not answer" in mistake

@@ -32,8 +32,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "billy.processors.balanced_wire",
         "billy.processors.base",
         "billy.processors.http",
+        "billy.processors.service",
         "billy.errors",
     ),
+    "billy.processors.service": ("billy.processors.answers", "billy.processors.http", "billy.errors"),
+    "billy.processors.balanced_codes": ("billy.processors.service",),
+    "billy.processors.stripe_codes": ("billy.processors.service",),
     "billy.processors.balanced_wire": (
         "billy.processors.answers",
         "billy.processors.balanced_codes",
@@ -44,6 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "billy.processors.answers",
         "billy.processors.base",
         "billy.processors.http",
+        "billy.processors.service",
         "billy.processors.stripe_events",
         "billy.processors.stripe_records",
         "billy.processors.stripe_wire",
@@ -87,6 +92,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.verification": ("billy.models.base", "billy.statements"),
     # What integrators test with: it must not know how Billy sees what it simulates.
     "billy.testing": ("billy.testing", "billy.clock"),
+    # What users of the API run: it must not need the server. test_client.py says what else it loads.
+    "billy.client": ("billy.client",),
     # The doors.
     "billy.api": (*CORE, "billy.api", "billy.recording", "billy.schema", "billy.submission"),
     "billy.app": (*CORE, "billy.api", "billy.log", "billy.schema", "billy.submission"),
@@ -102,6 +109,7 @@ MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.reconciliation": ("pyramid", "webob"),
     "billy.verification": ("pyramid", "webob"),
     "billy.testing": ("pyramid", "webob", "sqlalchemy"),
+    "billy.client": ("pyramid", "webob", "sqlalchemy", "pydantic", "structlog", "orjson", "click"),
     "billy.scripts": ("webob",),
 }
 
@@ -162,6 +170,10 @@ def test_imports_go_one_way() -> None:
         ("billy.errors", "from billy.guid import new_guid"),
         ("billy.testing.balanced_simulator.app", "from billy.processors.base import Receipt"),
         ("billy.processors.balanced", "from billy.testing.balanced_simulator import BalancedSimulator"),
+        ("billy.client.records", "from billy.api import resources"),
+        ("billy.client.records", "from billy.errors import ValidationError"),
+        ("billy.client.transport", "import structlog"),
+        ("billy.api.views.plan", "from billy.client import Client"),
         ("billy.helpers", "import os"),
     ],
 )
