@@ -174,7 +174,7 @@ class Settings(BaseModel):
     lease: Duration = option(
         "billy.transaction.lease",
         timedelta(minutes=2),
-        "How long a claimed transaction is its claimant's; at least three call deadlines.",
+        "How long a run or a request has a claimed transaction for itself; at least three call deadlines.",
     )
     settle_time: Duration = option(
         "billy.transaction.settle_time",

@@ -52,6 +52,8 @@ class Guid(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The guid itself."""
+        if value.endswith(".ini"):  # with one argument left, click takes it for the guid
+            self.fail(f"the guid of a {self._noun} ({self._prefix}…) is missing after {value}", param, ctx)
         if not (is_guid(value) and value.startswith(self._prefix)):
             self.fail(f"{value!r} is not the guid of a {self._noun} ({self._prefix}…)", param, ctx)
         return value

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
@@ -35,7 +35,9 @@ def list_companies(settings: Settings, *, as_json: bool) -> None:
             for company in _companies(session, now):
                 click.echo(json.dumps(company))
             return
-        table = Table("guid", "name", "created at", "API keys", "callback", "parked until")
+        # A guid is there to be copied: in a narrow terminal the others are folded.
+        guid = Column("guid", no_wrap=True, min_width=24)
+        table = Table(guid, "name", "created at", "API keys", "callback", "parked until")
         for company in _companies(session, now):
             table.add_row(
                 company["guid"],

@@ -10,11 +10,16 @@ import click
 from rich.table import Table
 
 from billy.db import read_only
-from billy.scripts import EXIT_CODES
 from billy.scripts.common import open_sessions, settings_argument
 from billy.scripts.printing import make_console
 from billy.settings import Settings
 from billy.verification import INVARIANTS, violations
+
+EXIT_CODES = """\b
+Exit codes:
+  0  the books hold
+  1  something breaks a rule, and is printed; or it could not be asked
+  2  wrong usage, or a mistake in the settings"""
 
 
 @click.command("verify", epilog=EXIT_CODES)

@@ -201,11 +201,11 @@ def test_the_printed_table_has_every_cell_and_the_diagram_every_change() -> None
             "| push (command) | GREEN | refuse |",
             "| break (fact) | RED | RED |",
             "",
-            "```mermaid",
-            "stateDiagram-v2",
-            "    [*] --> RED",
-            "    RED --> GREEN: push",
-            "    GREEN --> RED: break",
+            "```text",
+            "     RED         GREEN",
+            "    (new)          |",
+            "      |--- push -->|",
+            "      |<-- break --|",
             "```",
         ]
     )

@@ -129,6 +129,14 @@ class TestListCompanies:
         assert result.exit_code == 0
         assert "[/red] & [bold]Sons�[2J" in result.stdout
 
+    def test_a_guid_can_be_copied_from_a_narrow_terminal(
+        self, billy: Billy, ini_file: Path, make: Factories, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        company = make.company(name="A company with a name that needs some room")
+
+        assert company.guid in billy("list-companies", ini_file).stdout
+
     def test_json_has_an_object_a_line(
         self, billy: Billy, ini_file: Path, make: Factories, clock: FrozenClock, sessions: object
     ) -> None:
@@ -158,6 +166,12 @@ class TestListCompanies:
 
 
 class TestResetApiKey:
+    def test_without_a_company_it_says_what_is_missing(self, billy: Billy, ini_file: Path) -> None:
+        result = billy("reset-api-key", ini_file)
+
+        assert result.exit_code == 2
+        assert f"the guid of a company (CP…) is missing after {ini_file}" in " ".join(result.stderr.split())
+
     def test_the_old_key_stops_at_once(
         self, billy: Billy, ini_file: Path, make: Factories, session: Session, clock: FrozenClock, bystander: Bystander
     ) -> None:
