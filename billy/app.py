@@ -48,6 +48,7 @@ def make_app(
             }
         )
         config.include("billy.db")
+        config.include("billy.api.limits")
         config.include("billy.api.tweens")
         config.include("billy.api.security")
         config.include("billy.api.serializers")

@@ -93,6 +93,11 @@ def query_by_query(engine: Engine) -> Engine:
     return read_only(engine).execution_options(billy_autocommit=True)
 
 
+def statement_by_statement(engine: Engine) -> Engine:
+    """The same for single statements that write: each is a transaction of its own, on SQLite with the next commit."""
+    return engine.execution_options(billy_autocommit=True)
+
+
 def open_transactions() -> int:
     """How many database transactions this thread has open: 0 whenever a processor is called."""
     return getattr(_open, "count", 0)
