@@ -261,7 +261,8 @@ class Settings(BaseModel):
     request_deadline: Duration = option(
         "billy.api.request_deadline",
         timedelta(seconds=25),
-        "A request begins no submission that could end later than this; keep it below the web server's time-out.",
+        "A request begins no submission that could end later than this, and waits for the database no longer; keep it"
+        " below the web server's time-out.",
     )
     maximum_body: int = option(
         "billy.api.maximum_body", 1_048_576, "Bytes a request body may have; more is 413.", ge=1024
