@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import entry_points
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +60,9 @@ def _durations(text: Any) -> Any:
     return tuple(parse_duration(part) for part in text.replace(",", " ").split())
 
 
+_LONGEST_PERIOD = timedelta(days=366)
+
+
 @dataclass(frozen=True)
 class Rate:
     """So many times in a period."""
@@ -73,9 +77,16 @@ def _rate(text: Any) -> Any:
     if text == "off":
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,8})\s*/(.+)", text.strip())
-    if match is None or not (period := parse_duration(match[2])):
-        raise ValueError(f"{text!r} is not a rate such as 20/1h, and not off")
+    if match is None or not timedelta(0) < (period := parse_duration(match[2])) <= _LONGEST_PERIOD:
+        raise ValueError(f"{text!r} is not a rate such as 20/1h, per year at the longest, and not off")
     return Rate(int(match[1]), period)
+
+
+def _proxy(text: str) -> str:
+    try:
+        return text if text == "*" else str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address, and not *") from None
 
 
 def _token(text: str) -> str:
@@ -245,7 +256,7 @@ class Settings(BaseModel):
         "Failed authentications with one and the same wrong key, or off.",
         validate_default=True,
     )
-    trusted_proxy: str | None = option(
+    trusted_proxy: Annotated[str, AfterValidator(_proxy)] | None = option(
         "billy.trusted_proxy",
         None,
         "The address of the proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; * believes everyone. For"

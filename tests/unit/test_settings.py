@@ -97,6 +97,8 @@ def test_every_other_option_has_a_default(name: str, default: object) -> None:
         ("sqlalchemy.pool_size", "3", "pool_size", 3),
         ("billy.limit.registrations", "100 / 1d", "registration_limit", Rate(100, timedelta(days=1))),
         ("billy.registration", "closed", "registration", "closed"),
+        ("billy.trusted_proxy", "2001:DB8::1", "trusted_proxy", "2001:db8::1"),
+        ("billy.trusted_proxy", "*", "trusted_proxy", "*"),
     ],
 )
 def test_an_option_is_read_as_its_type(option: str, text: str, name: str, value: object) -> None:
@@ -294,6 +296,8 @@ def test_a_required_option_that_is_left_empty_is_named(option: str) -> None:
         ("billy.limit.registrations", "20", "'20' is not a rate such as 20/1h"),
         ("billy.limit.registrations", "0/1h", "is not a rate"),
         ("billy.limit.registrations", "20/0", "is not a rate"),
+        ("billy.limit.registrations", "20/99999w", "is not a rate such as 20/1h, per year at the longest"),
+        ("billy.trusted_proxy", "proxy.example", "'proxy.example' is not an IP address, and not *"),
         ("billy.limit.failures_per_key", "10/soon", "'soon' is not a duration"),
         ("billy.limit.failures_per_address", "none", "is not a rate"),
     ],
