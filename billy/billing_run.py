@@ -33,7 +33,7 @@ from billy.models.subscription import DueSubscription, Filed, file_missed
 from billy.reconciliation import Difference, reconcile
 from billy.recording import Claim, Outcome, Result
 from billy.settings import Settings
-from billy.statements import database_now, due_subscriptions, insert_filed, is_lasting_doubt
+from billy.statements import database_now, due_subscriptions, forget_counts, insert_filed, is_lasting_doubt
 from billy.submission import Submitter
 
 log = structlog.get_logger(__name__)
@@ -150,6 +150,7 @@ def _begin(session: Session, settings: Settings, now: datetime) -> str:
 
     def work() -> None:
         session.execute(delete(BillingRun).where(BillingRun.started_at < now - settings.keep_runs))
+        forget_counts(session)
         session.merge(  # not add: when it is done again, the first may have been committed
             BillingRun(
                 guid=guid,

@@ -13,6 +13,7 @@ transaction         one movement of money, its failures and the processor's even
 dispute             a charge that the customer's bank was asked to take back
 audit               what operators did by hand
 run                 the scheduler's diary
+rate_limit          what is refused above a rate
 base                composite keys, UTC instants, locks
 plain               records without the ORM, to be read
 ==================  =============================================================================
@@ -26,6 +27,7 @@ from billy.models.dispute import Dispute, DisputeState, disputed
 from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
 from billy.models.lifecycle import InvoiceStatus, SubmitStatus, TransactionStatus
 from billy.models.plan import Plan, PlanType
+from billy.models.rate_limit import RateLimit
 from billy.models.retry import RetryPolicy
 from billy.models.run import BillingRun
 from billy.models.schedule import Frequency
@@ -47,6 +49,7 @@ __all__ = [
     "InvoiceType",
     "Plan",
     "PlanType",
+    "RateLimit",
     "RetryPolicy",
     "SubmitStatus",
     "Subscription",

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -208,6 +210,8 @@ def test_an_error_of_the_database_does_not_show_the_parameters(
 
 # Requests
 
+REGISTRY = {"billy.settings": SimpleNamespace(request_deadline=timedelta(seconds=25))}
+
 
 @dataclass
 class Web:
@@ -218,13 +222,13 @@ class Web:
 
     def __post_init__(self) -> None:
         self.guid = self.make.company(name="before").guid
-        self.request = SimpleNamespace(method="POST", db=self.sessions(), has_committed=False)
+        self.request = SimpleNamespace(method="POST", db=self.sessions(), has_committed=False, environ={})
 
     def rename(self, name: str) -> None:
         self.request.db.get_one(Company, self.guid).name = name
 
     def call(self, view: Callable[[Any], Response]) -> Response:
-        return commit_tween_factory(view, registry=None)(self.request)
+        return commit_tween_factory(view, REGISTRY)(self.request)
 
     @property
     def stored(self) -> str | None:
@@ -293,6 +297,15 @@ def test_a_database_that_is_away_is_told_as_such_and_may_be_tried_again(web: Web
     assert "server closed" not in str(refusal.value)
 
 
+def test_a_request_whose_time_is_up_is_not_begun_anew(web: Web) -> None:
+    web.request.environ["billy.started"] = time.monotonic() - 25
+
+    with pytest.raises(DatabaseUnavailable, match="took too long") as refusal:
+        web.call(away)
+
+    assert not IRetryableError.providedBy(refusal.value)
+
+
 def test_a_request_that_has_committed_is_not_begun_anew(web: Web) -> None:
     def view(request: Any) -> Response:
         with outside_database(request):
@@ -313,11 +326,11 @@ def test_a_commit_that_fails_is_told_as_a_database_that_is_away(web: Web, monkey
 
 
 def test_a_request_without_need_of_the_database_opens_no_session() -> None:
-    request = SimpleNamespace(has_committed=False)
+    request = SimpleNamespace(has_committed=False, environ={})
 
-    commit_tween_factory(lambda request: Response(), registry=None)(request)
+    commit_tween_factory(lambda request: Response(), REGISTRY)(request)
 
-    assert vars(request) == {"has_committed": False}
+    assert vars(request).keys() == {"has_committed", "environ"}
 
 
 # Work that the database could not finish
