@@ -13,6 +13,7 @@ transaction         one movement of money, its failures and the processor's even
 dispute             a charge that the customer's bank was asked to take back
 audit               what operators did by hand
 run                 the scheduler's diary
+recovery            what a restored back-up may lack
 base                composite keys, UTC instants, locks
 ==================  =============================================================================
 """
@@ -25,6 +26,7 @@ from billy.models.dispute import Dispute, DisputeState, disputed
 from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
 from billy.models.lifecycle import InvoiceStatus, SubmitStatus, TransactionStatus
 from billy.models.plan import Plan, PlanType
+from billy.models.recovery import Recovery
 from billy.models.retry import RetryPolicy
 from billy.models.run import BillingRun
 from billy.models.schedule import Frequency
@@ -46,6 +48,7 @@ __all__ = [
     "InvoiceType",
     "Plan",
     "PlanType",
+    "Recovery",
     "RetryPolicy",
     "SubmitStatus",
     "Subscription",

@@ -24,6 +24,7 @@ SUBCOMMANDS = {
     "reset-api-key": "Replace a company's API keys by a new one, and print it.",
     "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
     "resolve": "End the doubt about a transaction by hand.",
+    "recover": "After a restore: see to it that what may have been charged since the back-up is looked up.",
     "verify": "Check every invariant of the books and print what breaks one; exit 1 if anything does.",
     "reconcile": "Ask the processor about what is pending or in doubt; exit 1 if its books and ours differ.",
     "sandbox-settle": "Say how a pending charge ended: only with the sandbox processor.",

@@ -8,6 +8,7 @@ import getpass
 import os
 import socket
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -38,6 +39,22 @@ class Duration(click.ParamType):
             return parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Instant(click.ParamType):
+    """``2026-01-31T03:00Z`` as an aware datetime; without an offset it could be anybody's night."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The datetime, in UTC."""
+        try:
+            instant = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not an ISO 8601 date and time such as 2026-01-31T03:00Z", param, ctx)
+        if instant.tzinfo is None:
+            self.fail(f"{value!r} does not say in which zone: add Z for UTC, or an offset such as +01:00", param, ctx)
+        return instant.astimezone(UTC)
 
 
 class Guid(click.ParamType):

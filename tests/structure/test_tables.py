@@ -12,6 +12,7 @@ from billy.models import Base
 BELONG_TO_NONE = {
     "company": "it is what the others belong to",
     "billing_run": "one run bills all companies",
+    "recovery": "a restored back-up is everybody's",
 }
 
 REACH_ACROSS_COMPANIES = {
