@@ -7,7 +7,7 @@ is doubtful then, since that this happened is written down (``billy.models.recov
     ───────┬─────────────────────────┬─────────────────┬──────────────────────────────────
          since                   the disaster     recovered_at
                                                        what is open: in doubt, from here on
-                                                       what began before and is filed after: in doubt, when it is made
+                                                       what began by then and is filed after: in doubt, when it is made
 
 A run would undo that: what it has claimed before this is committed, it sends. So this waits for everybody who holds a
 lock, lets nobody in meanwhile, and refuses while something is leased.

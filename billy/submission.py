@@ -35,7 +35,7 @@ from billy.books import Books, PlainBooks
 from billy.db import open_transactions, persist
 from billy.errors import InvalidRequest, Misconfigured, OutcomeUnknown, ProcessorError, Refused, Unavailable
 from billy.models import Company, Customer, Invoice, Recovery, Transaction
-from billy.models.recovery import doubt_about, lost_keys
+from billy.models.recovery import distrust, lost_keys
 from billy.processors.base import (
     Callback,
     Processor,
@@ -183,8 +183,7 @@ class Submitter:
         transaction.last_send_at = now + self._settings.lease - self._settings.call_deadline
         if recoveries and transaction.subscription_guid is not None:
             invoice = session.get_one(Invoice, (transaction.company_guid, transaction.invoice_guid))
-            for column, value in doubt_about(invoice.scheduled_at, recoveries).items():
-                setattr(transaction, column, value)
+            distrust(transaction, invoice.scheduled_at, recoveries)
         was_in_doubt = transaction.lost_since is not None
         session.add(transaction)
         company = session.get_one(Company, transaction.company_guid)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from billy.models.base import Base, Guid
 from billy.models.retry import RetryPolicy
+from billy.models.transaction import Transaction
 
 LATER_CHARGES = 2
 """A person may have paid a period with another instrument, and that with another one, after its charge had failed."""
@@ -33,7 +34,7 @@ class Recovery(Base):
     since: Mapped[datetime]
     """Business time: what was done after this instant may be missing in the books."""
     recovered_at: Mapped[datetime]
-    """Business time: the charge of a period that began before is looked up first."""
+    """Business time: the charge of a period that began by then is looked up first."""
     last_send_at: Mapped[datetime]
     """Database clock: no send of the lost time starts after this instant."""
     counts: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -50,7 +51,7 @@ def doubt_about(period: datetime | None, recoveries: Iterable[Recovery]) -> dict
 
     ``period`` is when its invoice fell due: only a period's charge has the key that it would have had then.
     """
-    lost = [each for each in recoveries if period is not None and period < each.recovered_at]
+    lost = [each for each in recoveries if period is not None and period <= each.recovered_at]
     if not lost:
         return {}
     return {
@@ -58,6 +59,12 @@ def doubt_about(period: datetime | None, recoveries: Iterable[Recovery]) -> dict
         "lost_since": min(each.since for each in lost),
         "last_send_at": max(each.last_send_at for each in lost),
     }
+
+
+def distrust(charge: Transaction, period: datetime | None, recoveries: Iterable[Recovery]) -> None:
+    """The same for a mapped charge."""
+    for column, value in doubt_about(period, recoveries).items():
+        setattr(charge, column, value)
 
 
 def lost_keys(key: str, lost: timedelta, policy: RetryPolicy, refusals: int) -> list[str]:

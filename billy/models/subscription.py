@@ -20,7 +20,7 @@ from billy.models.base import EXTERNAL_ID_LENGTH, STATEMENT_LENGTH, URI_LENGTH, 
 from billy.models.invoice import Invoice, lock_invoices, new_charge, new_invoice
 from billy.models.lifecycle import INVOICE, InvoiceEvent, InvoiceStatus
 from billy.models.plan import Plan, PlanType
-from billy.models.recovery import Recovery, doubt_about
+from billy.models.recovery import Recovery, distrust, doubt_about
 from billy.models.schedule import Frequency, due_at
 from billy.models.transaction import Transaction, TransactionType
 
@@ -119,10 +119,13 @@ class Subscription(Owned):
     def move_open_invoices(self, session: Session, now: datetime) -> None:
         """Charge its unpaid invoices to its present instrument; MoneyMoving as above."""
         assert self.funding_instrument_uri is not None
-        for invoice in self._lock_unpaid(session):
+        unpaid = self._lock_unpaid(session)
+        recoveries = Recovery.all(session)
+        for invoice in unpaid:
             charge = invoice.change_instrument(self.funding_instrument_uri, now)
             session.flush()  # the old charge is canceled before the new one is alive: uq_transaction_charge_alive
             if charge is not None:
+                distrust(charge, invoice.scheduled_at, recoveries)
                 session.add(charge)
 
     def _lock_unpaid(self, session: Session) -> list[Invoice]:
