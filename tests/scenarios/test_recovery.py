@@ -15,12 +15,14 @@ from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
 from billy import recovery
-from billy.errors import InvalidOperationError, MoneyMoving
+from billy.errors import InvalidOperationError, MoneyMoving, Refused
 from billy.models import AuditEntry, Base, Company, Recovery, Transaction
 from billy.models.recovery import lost_keys
 from billy.models.retry import RetryPolicy
 from billy.models.subscription import file_missed
 from billy.processors.base import ReceiptStatus, SubmissionType
+from billy.processors.sandbox import SandboxProcessor
+from billy.recording import Silence
 from billy.statements import claim_due, database_now, due_subscriptions, insert_filed
 from tests.support.bystander import make_bystander, snapshot
 
@@ -360,6 +362,30 @@ def test_a_dry_run_counts_and_changes_nothing(company, recover, engine, sessions
 def _rows(engine) -> dict[str, Any]:
     with engine.connect() as connection:
         return {table.name: connection.execute(table.select()).all() for table in Base.metadata.sorted_tables}
+
+
+@pytest.mark.parametrize("is_conclusive", [True, False])
+def test_that_a_key_was_refused_says_nothing_while_the_next_one_may_be_on_its_way(
+    company, recover, clock, monkeypatch, submitter, sessions, is_conclusive
+):
+    order(company, "/cards/declined")
+    recover(clock.now)
+    if is_conclusive:
+        time.sleep(0.2)
+        clock.move(seconds=1)
+    with sessions.begin() as session:
+        [claim] = submitter.claim_due(session, clock.now, 1)
+    first = claim.submission.key
+
+    def look_up(processor, submission):
+        if submission.key == first:
+            raise Refused("Insufficient funds", code="insufficient-funds")
+
+    monkeypatch.setattr(SandboxProcessor, "look_up", look_up)
+    outcome = submitter.perform(claim)
+    assert isinstance(outcome.answer, Refused) if is_conclusive else outcome.answer is Silence.NOT_FOUND
+    with sessions.begin() as session:
+        submitter.record(session, [outcome], clock.now)
 
 
 POLICY = RetryPolicy(maximum_retry=10, after_refusal=(HOUR, 6 * HOUR, 24 * HOUR), after_silence=(HOUR,))
