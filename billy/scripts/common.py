@@ -139,7 +139,7 @@ def open_sessions(settings: Settings, *, only_reading: bool = False) -> sessionm
     reading = read_only(engine)
     with reading.connect() as connection:
         current = schema.current_revision(connection)
-    if current != schema.head_revision():
+    if not schema.fits(current):
         raise ConfigurationError(
             f"the database's schema is {current or 'missing'} and this Billy needs {schema.head_revision()}: "
             "run `billy init-db` first"

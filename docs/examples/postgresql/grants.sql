@@ -6,8 +6,10 @@
 
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO :"app";
 
--- The diary of runs is the only thing that Billy throws away (billy.run.keep).
-GRANT DELETE ON billing_run TO :"app";
+-- What Billy throws away again: the diary of runs, kept answers to repeated requests, counters of requests.
+SELECT format('GRANT DELETE ON %I TO %I', tablename, :'app') FROM pg_tables
+WHERE schemaname = 'public' AND tablename IN ('billing_run', 'idempotency_key', 'rate_limit')
+\gexec
 
 -- What was said and done stays as it was written.
 REVOKE UPDATE ON audit_entry, recovery, transaction_event FROM :"app";
