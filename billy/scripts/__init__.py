@@ -22,6 +22,7 @@ SUBCOMMANDS = {
     "create-company": "Register a company and print its API key.",
     "list-companies": "List all companies, oldest first.",
     "reset-api-key": "Replace a company's API keys by a new one, and print it.",
+    "replace-processor-key": "Replace a company's key at its payment processor by another one of the same account.",
     "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
     "resolve": "End the doubt about a transaction by hand.",
     "recover": "After a restore: see to it that what may have been charged since the back-up is looked up.",

@@ -7,6 +7,7 @@ import functools
 import getpass
 import os
 import socket
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -154,6 +155,14 @@ def operator() -> str:
     except (KeyError, OSError):
         user = str(os.getuid())  # a container whose user has no name
     return f"{user}@{socket.gethostname()}"[:ACTOR_LENGTH]
+
+
+def read_secret(prompt: str) -> str:
+    """A secret that is asked for, or the first line of standard input: others may see a command's options."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    secret: str = click.prompt(prompt, hide_input=True)
+    return secret.strip()
 
 
 class _Misconfigured(click.ClickException):

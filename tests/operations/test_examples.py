@@ -93,6 +93,11 @@ def test_nobody_is_killed_before_he_has_finished(production: tuple[Settings, dic
         assert scheduler is not None and int(scheduler[1]) > 2 * settings.call_deadline.total_seconds()
 
 
+def test_systemd_listens_where_the_server_would(production: tuple[Settings, dict[str, str]]) -> None:
+    _, server = production
+    assert f"ListenStream={server['bind']}\n" in (SYSTEMD / "billy-web.socket").read_text()
+
+
 def of_nginx(directive: str) -> str:
     [value] = re.findall(rf"^\s*{directive} ([^;]+);", NGINX, re.MULTILINE)
     return str(value)
@@ -140,12 +145,12 @@ def test_the_crontab_names_the_same_files_as_the_units() -> None:
 
 
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("logger")), reason="bash or logger is not installed")
-@pytest.mark.parametrize(("exit_code", "mailed"), [(0, ""), (1, "process-transactions exited 1: journalctl -t billy\n")])
-def test_the_crontab_mails_when_a_person_has_to_look(tmp_path: Path, exit_code: int, mailed: str) -> None:
+@pytest.mark.parametrize(("code", "mailed"), [(0, ""), (1, "process-transactions exited 1: journalctl -t billy\n")])
+def test_the_crontab_mails_when_a_person_has_to_look(tmp_path: Path, code: int, mailed: str) -> None:
     crontab = (EXAMPLES / "cron" / "billy").read_text()
     [line] = [line for line in crontab.splitlines() if "process-transactions /etc" in line]
     command = line.split(maxsplit=6)[6]
-    (tmp_path / "billy").write_text(f'#!/bin/sh\ntest -n "$BILLY_SECRET_KEYS" && echo counts && exit {exit_code}\n')
+    (tmp_path / "billy").write_text(f'#!/bin/sh\ntest -n "$BILLY_SECRET_KEYS" && echo counts && exit {code}\n')
     (tmp_path / "billy").chmod(0o755)
     (tmp_path / "environment").write_text("BILLY_SECRET_KEYS=secret\n")
     (tmp_path / "logger").write_text("#!/bin/sh\ncat > /dev/null\n")

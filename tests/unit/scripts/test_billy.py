@@ -55,6 +55,7 @@ def test_the_ini_is_an_argument_or_an_option(billy: Billy, ini_file: Path, argum
 def test_without_an_ini_the_usage_is_shown(billy: Billy, name: str) -> None:
     own = {
         "recover": ["--since", "2026-01-01T00:00Z"],
+        "replace-processor-key": ["CP1111111111111111111111"],
         "reset-api-key": ["CP1111111111111111111111"],
         "resolve": ["TX1111111111111111111111", "--did-not-happen"],
         "sandbox-settle": ["/debits/1"],
