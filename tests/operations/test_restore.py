@@ -211,6 +211,8 @@ def test_a_back_up_is_restored_in_a_new_server_and_nobody_is_charged_twice(
 
     environment: Mapping[str, str] = {**_environment(new), "BACKED_UP_AT": backed_up_at.isoformat()}
     operator("restore", **environment)
+    assert "The books hold" in operator("check", **environment).stdout
+    assert "(2 rows)" in operator("what-is-due", **environment).stdout
     # What would become of it without `billy recover`: in a copy of everything.
     new.create("careless", template="billy")
     careless = _copy(ledger, tmp_path / "careless.sqlite")
