@@ -231,9 +231,8 @@ class Submitter:
             log.exception("submission_crashed", company=claim.company_guid, transaction=claim.transaction_guid)
             return Outcome(claim, error, customer_uri)
 
-    @staticmethod
     def _look_up_lost(
-        processor: Processor, claim: Claim, submission: Submission
+        self, processor: Processor, claim: Claim, submission: Submission
     ) -> tuple[str, Receipt | Refused | Silence]:
         """What the lost time left at the processor, and under which key.
 
@@ -243,6 +242,8 @@ class Submitter:
         own, _, _ = submission.key.rpartition("-")
         last: tuple[str, Receipt | Refused | Silence] = (submission.key, Silence.NOT_FOUND)
         for key in claim.lost_keys:
+            if self._stopping.is_set() or time.monotonic() >= claim.send_before:
+                return submission.key, Silence.NOT_SENT  # they are many: a request, or a lease, has an end
             asked = replace(submission, key=key)
             answer: Receipt | Refused | None
             try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -386,6 +387,24 @@ def test_that_a_key_was_refused_says_nothing_while_the_next_one_may_be_on_its_wa
     assert isinstance(outcome.answer, Refused) if is_conclusive else outcome.answer is Silence.NOT_FOUND
     with sessions.begin() as session:
         submitter.record(session, [outcome], clock.now)
+
+
+def test_look_ups_end_with_their_claim_and_begin_anew_with_the_next(
+    company, recover, clock, submitter, sessions, session, settle, sandbox
+):
+    order(company, "/cards/declined")
+    recover(clock.now)
+    with sessions.begin() as claiming:
+        [claim] = submitter.claim_due(claiming, clock.now, 1)
+    outcome = submitter.perform(replace(claim, send_before=0))
+    assert outcome.answer is Silence.NOT_SENT
+    with sessions.begin() as recording:
+        submitter.record(recording, [outcome], clock.now)
+    transaction = session.scalars(select(Transaction)).one()
+    assert (transaction.in_doubt, transaction.lost_since, transaction.leased_until) == (True, clock.now, None)
+    session.rollback()
+    settle()
+    assert len(sandbox.sends()) == 1
 
 
 POLICY = RetryPolicy(maximum_retry=10, after_refusal=(HOUR, 6 * HOUR, 24 * HOUR), after_silence=(HOUR,))
