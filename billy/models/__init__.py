@@ -15,6 +15,7 @@ audit               what operators did by hand
 run                 the scheduler's diary
 recovery            what a restored back-up may lack
 base                composite keys, UTC instants, locks
+plain               records without the ORM, to be read
 ==================  =============================================================================
 """
 
