@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from billy.db import persist
 from billy.errors import ConfigurationError, Misconfigured, ProcessorError, Refused
 from billy.guid import new_guid
-from billy.models import BillingRun, Company, Transaction
+from billy.models import BillingRun, Company, Recovery, Transaction
 from billy.models.base import lock
 from billy.models.subscription import DueSubscription, Filed, file_missed
 from billy.reconciliation import Difference, reconcile
@@ -189,22 +189,26 @@ def _file(
 ) -> None:
     bad: set[tuple[str, str]] = set()
 
-    def take() -> list[DueSubscription]:
-        return due_subscriptions(session, now, limit=FILED_AT_ONCE, excluding=bad)
+    def take() -> tuple[list[DueSubscription], Sequence[Recovery]]:
+        taken = due_subscriptions(session, now, limit=FILED_AT_ONCE, excluding=bad)
+        # After the locks: `billy recover` waits for whoever has some, and whoever waits for it sees it.
+        return taken, Recovery.all(session) if taken else ()
 
     def file_batch() -> tuple[int, int]:
-        filed = [(due, file_missed(due, now, most=MOST_PERIODS)) for due in take()]
+        taken, recoveries = take()
+        filed = [(due, file_missed(due, now, most=MOST_PERIODS, recoveries=recoveries)) for due in taken]
         if filed:
             insert_filed(session, filed, now)
         return len(filed), _count(filed)
 
     def file_one_by_one() -> tuple[int, int]:
         subscriptions, invoices = 0, 0
-        for due in take():
+        taken, recoveries = take()
+        for due in taken:
             subscriptions += 1
             try:
                 with session.begin_nested():
-                    filed = [(due, file_missed(due, now, most=MOST_PERIODS))]
+                    filed = [(due, file_missed(due, now, most=MOST_PERIODS, recoveries=recoveries))]
                     insert_filed(session, filed, now)
                     invoices += _count(filed)
             except (OperationalError, InterfaceError):

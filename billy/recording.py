@@ -73,6 +73,8 @@ class Claim:
     """The company's; None is the default one."""
     parked_count: int
     submission: Submission
+    lost_keys: Sequence[str] = ()
+    """Where a restored back-up may lack sends of it: the submission keys to look up, its own first."""
 
     @property
     def transaction_guid(self) -> str:
@@ -93,6 +95,8 @@ class Outcome:
     answer: Receipt | Silence | Exception
     customer_uri: str | None = None
     """The processor's customer record, where it was made on the way."""
+    key: str | None = None
+    """The submission key that the answer is about, where the books had lost count."""
 
 
 class Silence(StrEnum):
@@ -139,6 +143,8 @@ def _record_one(books: Books, outcome: Outcome, now: datetime, policy: RetryPoli
     claim, answer = outcome.claim, outcome.answer
     invoice = books.invoices[claim.company_guid, claim.invoice_guid]
     transaction = next(each for each in invoice.transactions if each.guid == claim.transaction_guid)
+    if outcome.key is not None and _is_held(transaction, claim.attempt):
+        transaction.submission_key = outcome.key
     if isinstance(answer, Receipt):
         transaction = _take_receipt(books, invoice, transaction, answer, now, attempt=claim.attempt)
     elif not _is_held(transaction, claim.attempt):
@@ -207,7 +213,10 @@ def _take_no_receipt(
         transaction.give_back(now, in_doubt=claim.was_in_doubt)
     elif answer is Silence.NOT_FOUND and claim.is_conclusive:
         log.info("doubt_ended", **ids, happened=False)
-        transaction.give_back(now, in_doubt=False)
+        if claim.lost_keys:
+            transaction.resume(policy, now)
+        else:
+            transaction.give_back(now, in_doubt=False)
     elif isinstance(answer, Refused):  # by a look-up too: the processor has the record of its refusal
         log.info("charge_declined", **ids, code=answer.code, hard=answer.hard)
         _add_failure(session, transaction, now, code=answer.code, message=str(answer), number=answer.number)

@@ -14,6 +14,7 @@ dispute             a charge that the customer's bank was asked to take back
 audit               what operators did by hand
 run                 the scheduler's diary
 rate_limit          what is refused above a rate
+recovery            what a restored back-up may lack
 base                composite keys, UTC instants, locks
 plain               records without the ORM, to be read
 ==================  =============================================================================
@@ -28,6 +29,7 @@ from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoic
 from billy.models.lifecycle import InvoiceStatus, SubmitStatus, TransactionStatus
 from billy.models.plan import Plan, PlanType
 from billy.models.rate_limit import RateLimit
+from billy.models.recovery import Recovery
 from billy.models.retry import RetryPolicy
 from billy.models.run import BillingRun
 from billy.models.schedule import Frequency
@@ -50,6 +52,7 @@ __all__ = [
     "Plan",
     "PlanType",
     "RateLimit",
+    "Recovery",
     "RetryPolicy",
     "SubmitStatus",
     "Subscription",

@@ -135,6 +135,14 @@ class Company(Base):
             self.sealed_callback_secret = vault.rotate(self.sealed_callback_secret)
         self.updated_at = now
 
+    def replace_processor_key(self, vault: Vault, key: str, now: datetime) -> None:
+        """Use another key of the same account from now on: what waited for it goes on, and the callback is
+        registered anew."""
+        self.sealed_processor_key = vault.seal(key)
+        self.callback_registered_at = None
+        self.unpark(now)
+        self.updated_at = now
+
     def park(self, now: datetime) -> None:
         """The processor refused the company's key: leave it alone, longer each time."""
         pause = PARKING[min(self.parked_count, len(PARKING) - 1)]

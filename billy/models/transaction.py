@@ -134,6 +134,9 @@ class Transaction(Owned):
     """Claims so far; an answer is recorded only while it still is the claimed one (fencing token)."""
     in_doubt: Mapped[bool]
     """The processor may have acted on it and we do not know: look up, never send."""
+    lost_since: Mapped[datetime | None]
+    """Set while a restored back-up may lack sends of it: from this instant on, under this submission key or a later
+    one (``billy.models.recovery``)."""
     last_send_at: Mapped[datetime | None]
     """Database clock: no send of the current submission key starts after this instant."""
     leased_until: Mapped[datetime | None]
@@ -216,8 +219,18 @@ class Transaction(Owned):
         self.next_attempt_at = now
         self._release(in_doubt=in_doubt)
 
+    def resume(self, policy: RetryPolicy, now: datetime) -> None:
+        """Nothing of it was lost with the books: it goes on.
+
+        After a refusal with a whole pause, because when that one began is not known any more.
+        """
+        self.next_attempt_at = policy.next_after_refusal(now, self.refusal_count) if self.refusal_count else now
+        self._release()
+
     def _release(self, *, in_doubt: bool = False) -> None:
         self.in_doubt = in_doubt
+        if not in_doubt:
+            self.lost_since = None
         self.leased_until = None
 
     def duplicate(self, processor_uri: str, status: TransactionStatus, now: datetime) -> Transaction:
@@ -286,6 +299,7 @@ def new_transaction(
         "submission_key": f"{key_stem or guid}-1",
         "attempt": 0,
         "in_doubt": False,
+        "lost_since": None,
         "last_send_at": None,
         "leased_until": None,
         "next_attempt_at": now,

@@ -7,7 +7,9 @@ import functools
 import getpass
 import os
 import socket
+import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -39,6 +41,22 @@ class Duration(click.ParamType):
             return parse_duration(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Instant(click.ParamType):
+    """``2026-01-31T03:00Z`` as an aware datetime; without an offset it could be anybody's night."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The datetime, in UTC."""
+        try:
+            instant = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not an ISO 8601 date and time such as 2026-01-31T03:00Z", param, ctx)
+        if instant.tzinfo is None:
+            self.fail(f"{value!r} does not say in which zone: add Z for UTC, or an offset such as +01:00", param, ctx)
+        return instant.astimezone(UTC)
 
 
 class Guid(click.ParamType):
@@ -128,7 +146,7 @@ def open_sessions(settings: Settings, *, only_reading: bool = False) -> sessionm
     reading = read_only(engine)
     with reading.connect() as connection:
         current = schema.current_revision(connection)
-    if current != schema.head_revision():
+    if not schema.fits(current):
         raise ConfigurationError(
             f"the database's schema is {current or 'missing'} and this Billy needs {schema.head_revision()}: "
             "run `billy init-db` first"
@@ -151,6 +169,14 @@ def operator() -> str:
     except (KeyError, OSError):
         user = str(os.getuid())  # a container whose user has no name
     return f"{user}@{socket.gethostname()}"[:ACTOR_LENGTH]
+
+
+def read_secret(prompt: str) -> str:
+    """A secret that is asked for, or the first line of standard input: others may see a command's options."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    secret: str = click.prompt(prompt, hide_input=True)
+    return secret.strip()
 
 
 class _Misconfigured(click.ClickException):

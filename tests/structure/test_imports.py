@@ -86,6 +86,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Where the database and the processor meet.
     "billy.recording": (*CORE, "billy.books"),
     "billy.submission": (*CORE, "billy.books", "billy.recording"),
+    "billy.recovery": CORE,
     "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
     "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
     # The independent witness: it must not use the code that it checks.

@@ -212,6 +212,43 @@ class TestResetApiKey:
         assert billy("reset-api-key", *arguments, "-c", ini_file).exit_code == 2
 
 
+class TestReplaceProcessorKey:
+    def test_the_new_key_is_used_and_what_waited_for_it_goes_on(
+        self,
+        billy: Billy,
+        ini_file: Path,
+        session: Session,
+        vault: Vault,
+        make: Factories,
+        clock: FrozenClock,
+        bystander: Bystander,
+    ) -> None:
+        waits = {"parked_count": 2, "parked_until": clock.now + timedelta(hours=1), "callback_registered_at": clock.now}
+        company = make.company(processor_key="the-old-key", **waits)
+        result = billy("replace-processor-key", ini_file, company.guid, input="the-new-key\n")
+
+        assert (result.exit_code, result.stdout) == (0, f"replaced: {company.guid}\n")
+        changed = session.get_one(Company, company.guid)
+        assert vault.open(changed.sealed_processor_key) == "the-new-key"
+        assert (changed.parked_until, changed.parked_count, changed.callback_registered_at) == (None, 0, None)
+        assert audited(session, company.guid).action == "replace-processor-key"
+        assert "the-new-key" not in audited(session, company.guid).detail
+
+    @pytest.mark.parametrize("key", ["", "\n", "x" * 256])
+    def test_what_cannot_be_a_key_changes_nothing(
+        self, billy: Billy, ini_file: Path, session: Session, vault: Vault, make: Factories, key: str
+    ) -> None:
+        company = make.company(processor_key="the-old-key")
+
+        assert billy("replace-processor-key", ini_file, company.guid, input=key).exit_code == 2
+        assert vault.open(session.get_one(Company, company.guid).sealed_processor_key) == "the-old-key"
+
+    def test_an_unknown_company_is_told(self, billy: Billy, ini_file: Path) -> None:
+        result = billy("replace-processor-key", ini_file, "CP1111111111111111111111", input="key")
+
+        assert (result.exit_code, result.stderr) == (1, "Error: No such company CP1111111111111111111111\n")
+
+
 class TestRotateSecrets:
     @pytest.fixture
     def newest(self) -> str:
