@@ -8,6 +8,7 @@ from typing import Any
 from pyramid.config import Configurator
 from pyramid.router import Router
 
+from billy.api.openapi import version
 from billy.api.request import Request
 from billy.errors import ConfigurationError
 from billy.log import set_up_logging
@@ -45,6 +46,7 @@ def make_app(
                 "billy.vault": vault,
                 "billy.processors": processors,
                 "billy.submitter": Submitter(settings, processors),
+                "billy.metrics": _metrics(settings),
             }
         )
         config.include("billy.db")
@@ -57,6 +59,14 @@ def make_app(
         config.include("billy.api.views.docs")
         config.scan("billy.api.views")
         return config.make_wsgi_app()
+
+
+def _metrics(settings: Settings) -> Any:
+    if not settings.metrics:
+        return None
+    from billy.metrics import Metrics  # late: most servers are not measured, and it takes a while to load
+
+    return Metrics(version(), settings.revision)
 
 
 def _pyramid_settings(ini: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,13 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-_open = threading.local()
+
+class _Thread(threading.local):
+    open_transactions = 0
+    queries = 0
+
+
+_thread = _Thread()
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -62,6 +68,7 @@ def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "handle_error", _name_lost_connections)
+    event.listen(engine, "before_cursor_execute", _count_query, retval=True)  # which saves SQLAlchemy's wrapper
     for name, change in (("begin", 1), ("commit", -1), ("rollback", -1)):
         event.listen(engine, name, lambda connection, change=change: _count_open(change))
     return engine
@@ -95,11 +102,24 @@ def query_by_query(engine: Engine) -> Engine:
 
 def open_transactions() -> int:
     """How many database transactions this thread has open: 0 whenever a processor is called."""
-    return getattr(_open, "count", 0)
+    return _thread.open_transactions
+
+
+def queries_sent() -> int:
+    """How many statements this thread has sent to databases so far: take two readings, and subtract."""
+    return _thread.queries
 
 
 def _count_open(change: int) -> None:
-    _open.count = max(open_transactions() + change, 0)
+    _thread.open_transactions = max(_thread.open_transactions + change, 0)
+
+
+def _count_query(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: object, is_many: bool
+) -> tuple[str, Any]:
+    if not statement.startswith("BEGIN"):  # which only SQLite is sent as one
+        _thread.queries += 1
+    return statement, parameters
 
 
 def _set_up_sqlite(connection: Any, record: object) -> None:

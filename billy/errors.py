@@ -13,8 +13,10 @@
     │   └── InvalidCallbackPayload    a callback that is not the processor's
     ├── DuplicateExternalIDError      an ``external_id`` is taken
     ├── AuthenticationRequired        no key, or one that is not valid (any more)
+    │   └── TokenRequired             … of GET /metrics, whose key is a token of its own
     ├── NotFound                      no such record *of this company*
     ├── DatabaseUnavailable           the database is away; safe to retry
+    ├── MetricsNotShared              one of several processes was asked for the metrics of all
     ├── ConfigurationError            the operator's fault: settings, clock, schema
     └── ProcessorError                what a payment processor may do to a submission
         ├── Refused                   it said no, and money certainly did not move
@@ -93,12 +95,20 @@ class AuthenticationRequired(BillyError):
     """The API key is missing, unknown or expired."""
 
 
+class TokenRequired(AuthenticationRequired):
+    """The metrics' token is missing or wrong."""
+
+
 class NotFound(BillyError):
     """No such record; another company's record counts as none."""
 
 
 class DatabaseUnavailable(BillyError):
     """The database cannot be reached; nothing was saved, the caller may send the same again."""
+
+
+class MetricsNotShared(BillyError):
+    """Several processes serve, and none knows what the others measured: PROMETHEUS_MULTIPROC_DIR is not set."""
 
 
 class ConfigurationError(BillyError):

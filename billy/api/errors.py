@@ -19,6 +19,7 @@ from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException, HTTPForbidden, HTTPNotFound
 from pyramid.response import Response
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
+from structlog.contextvars import bind_contextvars
 
 from billy.api.request import Request
 from billy.api.serializers import write_json
@@ -28,11 +29,13 @@ from billy.errors import (
     DatabaseUnavailable,
     DuplicateExternalIDError,
     InvalidRequest,
+    MetricsNotShared,
     Misconfigured,
     MoneyMoving,
     NotFound,
     OutcomeUnknown,
     Refused,
+    TokenRequired,
     Unavailable,
     ValidationError,
 )
@@ -46,6 +49,7 @@ STATUS: dict[type[BillyError], int] = {
     AuthenticationRequired: 401,
     NotFound: 404,
     DatabaseUnavailable: 503,
+    MetricsNotShared: 503,
     # A processor's, where a caller waits for its answer; submissions never raise.
     Refused: 400,
     Misconfigured: 400,
@@ -78,7 +82,8 @@ def billy_error(error: BillyError, request: Request) -> Response:
     errors = error.errors if isinstance(error, ValidationError) else None
     response = _answer(request, status, error.error_class, message, errors)
     if status == 401:
-        response.headers["WWW-Authenticate"] = 'Basic realm="Billy"'
+        scheme = "Bearer" if isinstance(error, TokenRequired) else "Basic"
+        response.headers["WWW-Authenticate"] = f'{scheme} realm="Billy"'
     if status == 503:
         log.warning("request_unavailable", error=error.error_class, cause=type(error.__cause__).__name__)
         seconds = getattr(error, "retry_after", None) or _RETRY_AFTER
@@ -120,6 +125,7 @@ def bug(error: Exception, request: Request) -> Response:
 def _answer(
     request: Request, status: int, error_class: str, message: str, errors: dict[str, list[str]] | None = None
 ) -> Response:
+    bind_contextvars(error=error_class)  # for the request's line in the log
     body: dict[str, Any] = {"error_class": error_class, "error_message": _valid(message), "request_id": request.id}
     if errors:
         body["errors"] = {_valid(name): [_valid(text) for text in texts] for name, texts in errors.items()}

@@ -113,7 +113,12 @@ def document(registry: Registry) -> Json:
                     "type": "http",
                     "scheme": "basic",
                     "description": "The API key is the user name; the password is ignored.",
-                }
+                },
+                "metrics_token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "What the operator has set as `billy.metrics_token`, if he has.",
+                },
             },
         },
     }
@@ -161,7 +166,8 @@ class _Description:
     def security(self) -> list[Json]:
         if self.operation.permission is Permission.COMPANY:
             return [{"api_key": []}]
-        return [{}, {"api_key": []}] if self.operation.route == "index" else []
+        optional = {"index": "api_key", "metrics": "metrics_token"}.get(self.operation.route)
+        return [{}, {optional: []}] if optional else []
 
     def path_parameters(self) -> Iterator[Json]:
         for name in re.findall(r"{(\w+)}", self.operation.path):

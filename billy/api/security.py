@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from enum import StrEnum
 
 from pyramid.config import Configurator
@@ -81,14 +82,25 @@ def _identify(request: Request) -> Company | None:
 
 def presented_key(request: Request) -> str | None:
     """The user name of HTTP basic authentication; None where there is no such header, or a malformed one."""
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
+    credentials = _credentials(request, "basic")
+    if credentials is None:
         return None
     try:
-        key, colon, _ = base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")
+        key, colon, _ = base64.b64decode(credentials, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, ValueError):
         return None
     return key if key and colon else None
+
+
+def has_token(request: Request, token: str) -> bool:
+    """Whether the caller presented a bearer token; how long that takes does not tell how much of it is right."""
+    presented = _credentials(request, "bearer")
+    return presented is not None and hmac.compare_digest(presented.encode(), token.encode())
+
+
+def _credentials(request: Request, scheme: str) -> str | None:
+    given, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return credentials.strip() if given.lower() == scheme else None
 
 
 def includeme(config: Configurator) -> None:

@@ -75,6 +75,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "billy.settings": ("billy.errors", "billy.models.retry", "billy.processors.base"),
     "billy.log": ("billy.settings",),
+    "billy.gunicorn_log": (),
     "billy.db": ("billy.errors", "billy.settings"),
     "billy.statements": ("billy.clock", "billy.models"),
     "billy.books": ("billy.models", "billy.statements"),
@@ -83,13 +84,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.submission": (*CORE, "billy.books", "billy.recording"),
     "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
     "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
+    # For monitoring.
+    "billy.standing": ("billy.billing_run", "billy.models", "billy.statements"),
+    "billy.metrics": ("billy.errors", "billy.recording", "billy.standing"),
     # The independent witness: it must not use the code that it checks.
     "billy.verification": ("billy.models.base", "billy.statements"),
     # What integrators test with: it must not know how Billy sees what it simulates.
     "billy.testing": ("billy.testing", "billy.clock"),
     # The doors.
-    "billy.api": (*CORE, "billy.api", "billy.recording", "billy.schema", "billy.submission"),
-    "billy.app": (*CORE, "billy.api", "billy.log", "billy.schema", "billy.submission"),
+    "billy.api": (*CORE, "billy.api", "billy.recording", "billy.schema", "billy.standing", "billy.submission"),
+    "billy.app": (*CORE, "billy.api", "billy.log", "billy.metrics", "billy.schema", "billy.submission"),
     "billy.scripts": ("billy",),
 }
 

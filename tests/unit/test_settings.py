@@ -375,7 +375,8 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_settings_do_not_show_their_secrets() -> None:
-    settings = load({"sqlalchemy.url": "postgresql://billy:hush@db/billy", "billy.sandbox.ledger": "/hush/ledger"})
+    options = {"sqlalchemy.url": "postgresql://billy:hush@db/billy", "billy.sandbox.ledger": "/hush/ledger"}
+    settings = load({**options, "billy.metrics_token": "hush"})
 
     assert SECRET not in repr(settings) + str(settings)
     assert "hush" not in repr(settings) + str(settings)
