@@ -11,6 +11,7 @@ books           the invoices that something is recorded on, locked and written t
 recording       what an answer or an event of a processor means for the records
 reconciliation  asking the processor about what it has not told
 recovery        after a restore: what the books may lack is looked up first
+standing        how the books stand, for monitoring; metrics tells it to Prometheus
 billing_run     one run of the scheduler: file what is due, submit what is open, reconcile
 scripts         the commands
 client          a client of the API, which needs nothing else of this package
@@ -20,7 +21,7 @@ statements      the statements that a run lives from, and that the two databases
 verification    whether the books hold, asked in SQL
 errors          everything that is raised on purpose
 clock, guid     what time it is, ids that sort by it
-secrets, log    keys at rest, and logs that do not tell them
+secrets, log    keys at rest, and logs that do not tell them, gunicorn's own (gunicorn_log) included
 ==============  =================================================================================
 """
 

@@ -9,6 +9,7 @@ from pyramid.config import Configurator
 from pyramid.router import Router
 from waitress.proxy_headers import proxy_headers_middleware
 
+from billy.api.openapi import version
 from billy.api.request import Request
 from billy.errors import ConfigurationError
 from billy.log import set_up_logging
@@ -49,6 +50,7 @@ def make_app(
                 "billy.vault": vault,
                 "billy.processors": processors,
                 "billy.submitter": Submitter(settings, processors),
+                "billy.metrics": _metrics(settings),
             }
         )
         config.include("billy.db")
@@ -71,6 +73,12 @@ def _behind_proxy(settings: Settings, app: Router) -> WSGIApplication:
     believed = {"x-forwarded-for", "x-forwarded-proto"}
     behind: WSGIApplication = proxy_headers_middleware(app, settings.trusted_proxy, trusted_proxy_headers=believed)
     return behind
+def _metrics(settings: Settings) -> Any:
+    if not settings.metrics:
+        return None
+    from billy.metrics import Metrics  # late: most servers are not measured, and it takes a while to load
+
+    return Metrics(version(), settings.revision)
 
 
 def _pyramid_settings(ini: Mapping[str, Any]) -> dict[str, Any]:

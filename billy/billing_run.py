@@ -9,6 +9,7 @@ and left for another day.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import os
 import socket
 import threading
@@ -23,6 +24,7 @@ import structlog
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
+from structlog.contextvars import bound_contextvars
 
 from billy.db import persist
 from billy.errors import ConfigurationError, Misconfigured, ProcessorError, Refused
@@ -84,6 +86,8 @@ class Summary:
     """What its books and ours disagree about, for a person to look into."""
     in_doubt: int = 0
     """Transactions whose outcome has been unknown for longer than ``billy.transaction.doubt_alert``."""
+    expired: int = 0
+    """Claims whose holder died, or was suspended, and that this run took over when their lease was over."""
     errors: int = 0
     """What should not happen: crashes of an adapter, rows that could not be filed or recorded."""
 
@@ -129,9 +133,11 @@ def run(
     ``concurrency`` calls to processors go on at once. When ``is_stopping`` turns true, no more is begun;
     what is under way is finished and recorded.
     """
-    summary = Summary()
-    with sessions() as session:
-        run_guid = _begin(session, settings, now)
+    summary, began = Summary(), time.monotonic()
+    run_guid = new_guid("RN", now)
+    with bound_contextvars(run=run_guid), sessions() as session:
+        _begin(session, settings, run_guid, now)
+        log.debug("run_started", now=now.isoformat(), concurrency=concurrency)
         try:
             _register_callbacks(session, submitter, now, summary)
             _file(session, settings, now, summary, progress, is_stopping)
@@ -142,12 +148,11 @@ def run(
             # Also when the run is cut short: the counts say how far it came.
             session.rollback()
             _end(session, run_guid, summary)
+            _log_end(summary, seconds=time.monotonic() - began)
     return summary
 
 
-def _begin(session: Session, settings: Settings, now: datetime) -> str:
-    guid = new_guid("RN", now)
-
+def _begin(session: Session, settings: Settings, guid: str, now: datetime) -> None:
     def work() -> None:
         session.execute(delete(BillingRun).where(BillingRun.started_at < now - settings.keep_runs))
         forget_counts(session)
@@ -162,7 +167,6 @@ def _begin(session: Session, settings: Settings, now: datetime) -> str:
         )
 
     persist(session, work)
-    return guid
 
 
 def _end(session: Session, guid: str, summary: Summary) -> None:
@@ -174,6 +178,14 @@ def _end(session: Session, guid: str, summary: Summary) -> None:
         )
 
     persist(session, work)
+
+
+def _log_end(summary: Summary, *, seconds: float) -> None:
+    # A scheduler that runs every minute has nothing to do in most of them.
+    counts = summary.as_dict()
+    (log.warning if summary.exit_code else log.info if any(counts.values()) else log.debug)(
+        "run_finished", milliseconds=round(1000 * seconds, 1), **counts
+    )
 
 
 # -- filing ------------------------------------------------------------------------------------------
@@ -278,6 +290,10 @@ def _submit(
                 )
                 is_exhausted = not claims  # committed: the claims are ours, the calls may begin
                 callers.take(claims)
+                for claim in claims:
+                    if claim.was_abandoned:
+                        log.warning("lease_expired", company=claim.company_guid, transaction=claim.transaction_guid)
+                        summary.expired += 1
             if not callers.unrecorded:
                 return
             outcomes = callers.answers(most=settings.batch_size, unless_short=claims_more and not is_exhausted)
@@ -297,7 +313,11 @@ class _Callers:
         self._answered: SimpleQueue[Outcome | BaseException] = SimpleQueue()
         self._came_in: list[Outcome] = []
         self._crash: BaseException | None = None
-        self._threads = [threading.Thread(target=self._call, name=f"submit-{each}") for each in range(number)]
+        self._threads = [
+            # With what each line of the log shall have: the run. A context is entered by one thread at a time.
+            threading.Thread(target=contextvars.copy_context().run, args=(self._call,), name=f"submit-{each}")
+            for each in range(number)
+        ]
         self.unrecorded = 0
         """Claims that were taken and whose outcome ``answers`` has not returned yet."""
 
@@ -374,7 +394,8 @@ def _record(
             except (OperationalError, InterfaceError):
                 raise
             except Exception:  # it stays in doubt, and is looked up when its lease is over
-                log.exception("recording_failed", transaction=outcome.claim.transaction_guid)
+                claim = outcome.claim
+                log.exception("recording_failed", company=claim.company_guid, transaction=claim.transaction_guid)
                 summary.errors += 1
         return results
 

@@ -54,7 +54,15 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-_open = threading.local()
+
+class _Thread(threading.local):
+    open_transactions = 0
+    queries = 0
+    until: float | None = None
+    """When the database's time for the request of this thread is over, by ``time.monotonic()``."""
+
+
+_thread = _Thread()
 
 
 def make_engine(settings: Settings) -> Engine:
@@ -82,6 +90,7 @@ def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     event.listen(engine, "handle_error", _name_lost_connections)
+    event.listen(engine, "before_cursor_execute", _count_query, retval=True)  # which saves SQLAlchemy's wrapper
     for name, change in (("begin", 1), ("commit", -1), ("rollback", -1)):
         event.listen(engine, name, lambda connection, change=change: _count_open(change))
     return engine
@@ -136,11 +145,24 @@ def statement_by_statement(engine: Engine) -> Engine:
 
 def open_transactions() -> int:
     """How many database transactions this thread has open: 0 whenever a processor is called."""
-    return getattr(_open, "count", 0)
+    return _thread.open_transactions
+
+
+def queries_sent() -> int:
+    """How many statements this thread has sent to databases so far: take two readings, and subtract."""
+    return _thread.queries
 
 
 def _count_open(change: int) -> None:
-    _open.count = max(open_transactions() + change, 0)
+    _thread.open_transactions = max(_thread.open_transactions + change, 0)
+
+
+def _count_query(
+    connection: Connection, cursor: Any, statement: str, parameters: Any, context: object, is_many: bool
+) -> tuple[str, Any]:
+    if not statement.startswith(("BEGIN", "PRAGMA")):  # which only SQLite is sent
+        _thread.queries += 1
+    return statement, parameters
 
 
 def _set_up_sqlite(connection: Any, record: object) -> None:
@@ -168,7 +190,7 @@ def _begin_postgresql(connection: Connection) -> None:
 
 def _seconds_left() -> int | None:
     """What the request of this thread has left for a statement; None where there is no request."""
-    until = getattr(_open, "until", None)
+    until = _thread.until
     return None if until is None else max(math.ceil(until - time.monotonic()), LEAST_SECONDS)
 
 
@@ -223,7 +245,7 @@ def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) 
     seconds = registry["billy.settings"].request_deadline.total_seconds()
 
     def commit_tween(request: Request) -> Response:
-        _open.until = until = request.environ.setdefault("billy.started", time.monotonic()) + seconds
+        _thread.until = until = request.environ.setdefault("billy.started", time.monotonic()) + seconds
         try:
             response = handler(request)
             if "db" in vars(request) and response.status_code < 400:
@@ -239,7 +261,7 @@ def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) 
             raise unavailable from error
         finally:
             give_back(request)
-            _open.until = None
+            _thread.until = None
 
     return commit_tween
 

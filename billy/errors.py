@@ -13,11 +13,13 @@
     │   └── InvalidCallbackPayload    a callback that is not the processor's
     ├── DuplicateExternalIDError      an ``external_id`` is taken
     ├── AuthenticationRequired        no key, or one that is not valid (any more)
-    │   └── RegistrationTokenRequired the same of the token that ``billy.registration = token`` asks for
+    │   └── TokenRequired             a token of the operator's is asked for: by GET /metrics
+    │       └── RegistrationTokenRequired  … by ``billy.registration = token``
     ├── RegistrationClosed            this server's companies are made by its operator
     ├── TooManyRequests               above a rate; ``retry_after`` says when to come again
     ├── NotFound                      no such record *of this company*
     ├── DatabaseUnavailable           the database is away; safe to retry
+    ├── MetricsNotShared              one of several processes was asked for the metrics of all
     ├── ConfigurationError            the operator's fault: settings, clock, schema
     └── ProcessorError                what a payment processor may do to a submission
         ├── Refused                   it said no, and money certainly did not move
@@ -96,7 +98,11 @@ class AuthenticationRequired(BillyError):
     """The API key is missing, unknown or expired."""
 
 
-class RegistrationTokenRequired(AuthenticationRequired):
+class TokenRequired(AuthenticationRequired):
+    """A bearer token that the operator has set is missing or wrong."""
+
+
+class RegistrationTokenRequired(TokenRequired):
     """This server registers companies for those who have its registration token only."""
 
 
@@ -118,6 +124,10 @@ class NotFound(BillyError):
 
 class DatabaseUnavailable(BillyError):
     """The database cannot be reached; nothing was saved, the caller may send the same again."""
+
+
+class MetricsNotShared(BillyError):
+    """Several processes serve, and none knows what the others measured: PROMETHEUS_MULTIPROC_DIR is not set."""
 
 
 class ConfigurationError(BillyError):

@@ -1,7 +1,12 @@
 """Logs: one line an event, as text for people or JSON for machines, on stderr.
 
-Events are fixed ``noun_verbed`` names with ids as fields. Secrets are blanked by the name of their
-field, as a second fence: the first is that nobody passes them here.
+Events are fixed ``noun_verbed`` names with ids as fields; ``docs/observability.md`` lists them. Nobody passes a
+secret here. That is the first fence; the others are for those who do not know of it:
+
+* what stands under a name that tells a secret is blanked;
+* the secret in a callback's address, and HTTP's credentials, are blanked in what libraries log, and in every
+  traceback: a web server tells the path that it failed to serve, and the header that it failed to read;
+* a traceback has neither the values of variables nor the rows and values that PostgreSQL quotes in its errors.
 """
 
 from __future__ import annotations
@@ -10,17 +15,27 @@ import json
 import logging
 import re
 import sys
+import traceback
 from collections.abc import MutableMapping
 from functools import lru_cache
 from typing import Any, TextIO
 
 import orjson
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 from billy.settings import Settings
 
 REDACTED = "[redacted]"
+
+_TOLD_BY_SERVERS = re.compile(r"(/callbacks/|\b(?:basic|bearer)\s+)[^\s?\"']+", re.IGNORECASE)
+
+# From such a line on the rest of PostgreSQL's message, up to what SQLAlchemy adds, or to the next error of a chain.
+_QUOTED_BY_POSTGRESQL = re.compile(
+    r"^(?:DETAIL|CONTEXT|QUERY|LINE \d+): .*?"
+    r"(?=^\[SQL|^\(Background|^The above exception|^During handling|^Traceback|\Z)",
+    re.DOTALL | re.MULTILINE,
+)
 
 _SECRET = re.compile(r"(?:api|processor|callback)_?key|secret|password|authorization|token", re.IGNORECASE)
 
@@ -41,7 +56,12 @@ def set_up_logging(settings: Settings) -> None:
     handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[merge, structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name],
+            foreign_pre_chain=[
+                merge,
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                _blank_event,
+            ],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
@@ -54,11 +74,34 @@ def set_up_logging(settings: Settings) -> None:
     root.setLevel(settings.log_level)
     # It tells about its own set-up whenever somebody asks which schema the database has.
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # At DEBUG it tells every row that it reads.
+    logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
 
 
 def _add_logger_name(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     event["logger"] = logger.name
     return event
+
+
+def _blank_event(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    event["event"] = _blank(str(event["event"]))
+    return event
+
+
+def _blank(text: str) -> str:
+    return _TOLD_BY_SERVERS.sub(rf"\1{REDACTED}", text)
+
+
+def format_traceback(exc_info: ExcInfo) -> str:
+    """An exception with its causes, and where they were raised, but with nothing of what was being worked on."""
+    # Plain: the pretty ones print local variables, and with them keys.
+    text = "".join(traceback.format_exception(*exc_info)).rstrip("\n")
+    return _blank(_QUOTED_BY_POSTGRESQL.sub("", text))
+
+
+def _write_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
+    stream.write("\n" + format_traceback(exc_info))
 
 
 def redact(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
@@ -82,12 +125,11 @@ def _tells_a_secret(name: object) -> bool:
 
 
 def _rendering(log_format: str) -> list[Processor]:
-    # Tracebacks are plain: the pretty ones print local variables, and with them keys.
     if log_format == "json":
-        return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_json)]
+        return [structlog.processors.ExceptionRenderer(format_traceback), structlog.processors.JSONRenderer(_json)]
     return [
         structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+            colors=sys.stderr.isatty(), exception_formatter=_write_traceback, pad_event_to=0
         )
     ]
 

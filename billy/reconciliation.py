@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -72,6 +72,11 @@ class Question:
     processor_uri: str
     submission: Submission
 
+    @property
+    def ids(self) -> dict[str, str]:
+        """For the log."""
+        return {"company": self.company_guid, "transaction": self.submission.transaction_guid}
+
     def difference(self, processor_uri: str, detail: str) -> Difference:
         """Something that a record says otherwise."""
         return Difference(self.company_guid, self.submission.transaction_guid, processor_uri, detail)
@@ -96,7 +101,8 @@ def reconcile(
             if not questions:  # committed: the next question is put off, and no transaction is open
                 break
             result.asked += len(questions)
-            answers = list(pool.map(partial(_ask, processors), questions))
+            asked = [pool.submit(copy_context().run, _ask, processors, question) for question in questions]
+            answers = [each.result() for each in asked]
             for question, answer in zip(questions, answers, strict=True):
                 if isinstance(answer, ProcessorError):
                     _ask_again(session, question, answer, now, pending_after)
@@ -137,7 +143,7 @@ def _ask(processors: Processors, question: Question) -> Sequence[Record] | Excep
     except ProcessorError as error:
         return error
     except Exception as error:  # an adapter's bug must not stop the others; it is reported as what it is
-        log.exception("reconciliation_crashed", transaction=question.submission.transaction_guid)
+        log.exception("reconciliation_crashed", **question.ids)
         return error
 
 
@@ -177,7 +183,7 @@ def _take(
         raise
     except Exception:  # one bad row must not stop the others; it is asked about again
         session.rollback()
-        log.exception("reconciliation_failed", transaction=question.submission.transaction_guid)
+        log.exception("reconciliation_failed", **question.ids)
         result.errors += 1
         return
     result.repaired += bool(news)

@@ -64,6 +64,8 @@ class Claim:
     attempt: int
     was_in_doubt: bool
     """Look it up; do not send."""
+    was_abandoned: bool
+    """Its last holder let the lease end without recording an answer."""
     is_conclusive: bool
     """Nothing can still be on its way: a look-up that finds nothing proves that nothing happened."""
     send_before: float
@@ -148,7 +150,13 @@ def _record_one(books: Books, outcome: Outcome, now: datetime, policy: RetryPoli
     if isinstance(answer, Receipt):
         transaction = _take_receipt(books, invoice, transaction, answer, now, attempt=claim.attempt)
     elif not _is_held(transaction, claim.attempt):
-        log.warning("answer_came_late", transaction=transaction.guid, attempt=claim.attempt, answer=str(answer))
+        log.warning(
+            "answer_came_late",
+            company=claim.company_guid,
+            transaction=transaction.guid,
+            attempt=claim.attempt,
+            answer=type(answer).__name__,
+        )
         return Result.STALE
     else:
         _take_no_receipt(books.session, transaction, claim, answer, now, policy)
@@ -169,7 +177,12 @@ def _take_receipt(
     status = TransactionStatus(receipt.status.value)
     known = next((each for each in invoice.transactions if each.processor_uri == receipt.processor_uri), None)
     if known is None and transaction.processor_uri is not None:
-        log.error("charge_doubled", transaction=transaction.guid, processor_uri=receipt.processor_uri)
+        log.error(
+            "charge_doubled",
+            company=transaction.company_guid,
+            transaction=transaction.guid,
+            processor_uri=receipt.processor_uri,
+        )
         known = transaction.duplicate(receipt.processor_uri, status, now)
         books.session.add(known)
         invoice.transactions.append(known)
@@ -193,7 +206,9 @@ def _make_room(books: Books, invoice: Invoice, transaction: Transaction, now: da
         if other is transaction or transaction.duplicate_of_guid is not None:
             continue
         if other.is_moving:
-            log.error("charge_doubled", transaction=transaction.guid, beside=other.guid)
+            log.error(
+                "charge_doubled", company=transaction.company_guid, transaction=transaction.guid, beside=other.guid
+            )
             transaction.duplicate_of_guid = other.guid
         elif other.is_open:
             other.cancel(now)

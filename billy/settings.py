@@ -281,6 +281,10 @@ class Settings(BaseModel):
     revision: str | None = option("billy.revision", None, "The deployed source revision, shown by GET /.")
     pretty_print: bool = option("api.json.pretty_print", True, "Indent JSON answers.")
     allowed_origins: Lines = option("api.allowed_origins", (), "Origins that browsers may call from, in full.")
+    metrics: bool = option("billy.metrics", False, "Answer GET /metrics, for Prometheus (docs/observability.md).")
+    metrics_token: str | None = option(
+        "billy.metrics_token", None, "The bearer token that GET /metrics asks for; none by default.", repr=False
+    )
     log_format: str = option("billy.log.format", "text", "text for people, json for machines.", pattern="^(text|json)$")
     log_level: str = option(
         "billy.log.level", "INFO", "What is less than this is not logged.", pattern="^(DEBUG|INFO|WARNING|ERROR)$"

@@ -145,6 +145,7 @@ class Submitter:
             customer_guid=row.customer_guid,
             attempt=row.attempt + 1,
             was_in_doubt=row.in_doubt,
+            was_abandoned=row.leased_until is not None,
             is_conclusive=row.in_doubt and self._is_settled(row.last_send_at, row.database_now),
             send_before=began + (settings.lease - settings.call_deadline).total_seconds(),
             sealed_processor_key=row.sealed_processor_key,
@@ -197,6 +198,7 @@ class Submitter:
             customer_guid=transaction.customer_guid,
             attempt=transaction.attempt,
             was_in_doubt=was_in_doubt,
+            was_abandoned=False,
             is_conclusive=was_in_doubt and self._is_settled(transaction.last_send_at, now),
             send_before=send_before,
             sealed_processor_key=company.sealed_processor_key,
@@ -288,11 +290,11 @@ class Submitter:
         """
         return record(books, session, outcomes, now, self._settings.retry_policy)
 
-    def submit_now(self, session: Session, transactions: Sequence[Transaction], *, started: float) -> None:
+    def submit_now(self, session: Session, transactions: Sequence[Transaction], *, started: float) -> list[Result]:
         """Submit a request's new transactions at once; ``started`` is ``time.monotonic()`` at its beginning.
 
         Commits twice: the claimed intent, then what became of it. What the processor does never raises: a
-        transaction that could not be finished is left for the scheduler, open.
+        transaction that could not be finished is left for the scheduler, open. Answers what became of each.
         """
         send_before = started + (self._settings.request_deadline - self._settings.call_deadline).total_seconds()
         with session.no_autoflush:  # the claim goes into the INSERT
@@ -304,7 +306,7 @@ class Submitter:
             ]
         session.commit()  # from here on a crash leaves a claim in doubt, which a run looks up
         outcomes = [self.perform(claim) for claim in claims]
-        persist(session, lambda: self.record(session, outcomes, clock.utc_now(), Books))
+        return persist(session, lambda: self.record(session, outcomes, clock.utc_now(), Books))
 
 
 def _check_amount(processor: Processor, submission: Submission, receipt: Receipt) -> None:

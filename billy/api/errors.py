@@ -19,6 +19,7 @@ from pyramid.exceptions import URLDecodeError
 from pyramid.httpexceptions import HTTPException, HTTPForbidden, HTTPNotFound
 from pyramid.response import Response
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
+from structlog.contextvars import bind_contextvars
 
 from billy.api.request import Request
 from billy.api.serializers import write_json
@@ -28,13 +29,14 @@ from billy.errors import (
     DatabaseUnavailable,
     DuplicateExternalIDError,
     InvalidRequest,
+    MetricsNotShared,
     Misconfigured,
     MoneyMoving,
     NotFound,
     OutcomeUnknown,
     Refused,
     RegistrationClosed,
-    RegistrationTokenRequired,
+    TokenRequired,
     TooManyRequests,
     Unavailable,
     ValidationError,
@@ -51,6 +53,7 @@ STATUS: dict[type[BillyError], int] = {
     NotFound: 404,
     TooManyRequests: 429,
     DatabaseUnavailable: 503,
+    MetricsNotShared: 503,
     # A processor's, where a caller waits for its answer; submissions never raise.
     Refused: 400,
     Misconfigured: 400,
@@ -83,7 +86,7 @@ def billy_error(error: BillyError, request: Request) -> Response:
     errors = error.errors if isinstance(error, ValidationError) else None
     response = _answer(request, status, error.error_class, message, errors)
     if status == 401:
-        scheme = "Bearer" if isinstance(error, RegistrationTokenRequired) else "Basic"
+        scheme = "Bearer" if isinstance(error, TokenRequired) else "Basic"
         response.headers["WWW-Authenticate"] = f'{scheme} realm="Billy"'
     if isinstance(error, TooManyRequests):
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
@@ -128,6 +131,7 @@ def bug(error: Exception, request: Request) -> Response:
 def _answer(
     request: Request, status: int, error_class: str, message: str, errors: dict[str, list[str]] | None = None
 ) -> Response:
+    bind_contextvars(error=error_class)  # for the request's line in the log
     body: dict[str, Any] = {"error_class": error_class, "error_message": _valid(message), "request_id": request.id}
     if errors:
         body["errors"] = {_valid(name): [_valid(text) for text in texts] for name, texts in errors.items()}

@@ -125,6 +125,11 @@ def document(registry: Registry) -> Json:
                     "scheme": "bearer",
                     "description": "The server's own token, to register with; if `billy.registration` is `token`.",
                 },
+                "metrics_token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "What the operator has set as `billy.metrics_token`, if he has.",
+                },
             },
         },
     }
@@ -174,7 +179,8 @@ class _Description:
             return [{"api_key": []}]
         if self.operation.permission is Permission.REGISTRATION:
             return [{}, {"registration_token": []}]
-        return [{}, {"api_key": []}] if self.operation.route == "index" else []
+        optional = {"index": "api_key", "metrics": "metrics_token"}.get(self.operation.route)
+        return [{}, {optional: []}] if optional else []
 
     def path_parameters(self) -> Iterator[Json]:
         for name in re.findall(r"{(\w+)}", self.operation.path):

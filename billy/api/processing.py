@@ -104,7 +104,10 @@ def submit(request: Request, transactions: Sequence[Transaction]) -> None:
     """Submit new transactions at once. Commits, and never raises for what the processor does."""
     if transactions:
         request.has_committed = True
-        request.registry["billy.submitter"].submit_now(request.db, transactions, started=request.started)
+        submitter, metrics = request.registry["billy.submitter"], request.registry["billy.metrics"]
+        results = submitter.submit_now(request.db, transactions, started=request.started)
+        if metrics is not None:
+            metrics.submitted(results)
 
 
 @contextmanager

@@ -268,6 +268,13 @@ class LastRun(TypedDict):
 
 @_documented
 class Health(TypedDict):
+    """That the server is alive."""
+
+    status: Literal["ok"]
+
+
+@_documented
+class Readiness(TypedDict):
     """Whether the server can do its work."""
 
     status: Literal["ok", "schema_outdated", "unavailable"]
@@ -308,5 +315,5 @@ OF_MODEL: dict[type, Any] = {
 }
 """How a view's records are shown."""
 
-OTHERS: tuple[Any, ...] = (Server, Health, Callback, Error)
+OTHERS: tuple[Any, ...] = (Server, Health, Readiness, Callback, Error)
 """What is shown besides."""

@@ -23,6 +23,8 @@ Factory = Callable[[Request], Any]
 ROUTES = (
     ("index", "/", public),
     ("health", "/health", public),
+    ("ready", "/health/ready", public),
+    ("metrics", "/metrics", public),
     ("openapi", "/v1/openapi.json", public),
     ("docs", "/docs", public),
     ("docs_file", "/docs/{file}", public),

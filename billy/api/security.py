@@ -95,11 +95,10 @@ def _check_registration(request: Request) -> None:
         raise RegistrationClosed("The companies of this server are registered by its operator: billy create-company")
     if settings.registration_token is None:
         return
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    token = token.strip()
-    if scheme.lower() != "bearer" or not token:
+    token = bearer_token(request)
+    if token is None:
         raise RegistrationTokenRequired("To register takes this server's token: Authorization: Bearer <token>")
-    if not hmac.compare_digest(token.encode("utf-8", "replace"), settings.registration_token.encode()):
+    if not is_same(token, settings.registration_token):
         _limits(request).failed_authentication(request, "registration token", token)
         raise RegistrationTokenRequired("This is not the token with which this server registers companies")
 
@@ -111,14 +110,29 @@ def _limits(request: Request) -> Limits:
 
 def presented_key(request: Request) -> str | None:
     """The user name of HTTP basic authentication; None where there is no such header, or a malformed one."""
-    scheme, _, credentials = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "basic":
+    credentials = _credentials(request, "basic")
+    if credentials is None:
         return None
     try:
-        key, colon, _ = base64.b64decode(credentials.strip(), validate=True).decode("utf-8").partition(":")
+        key, colon, _ = base64.b64decode(credentials, validate=True).decode("utf-8").partition(":")
     except (binascii.Error, ValueError):
         return None
     return key if key and colon else None
+
+
+def bearer_token(request: Request) -> str | None:
+    """The bearer token that was presented, if any."""
+    return _credentials(request, "bearer") or None
+
+
+def is_same(presented: str, secret: str) -> bool:
+    """Whether they are the same; how long that takes does not tell how much of it is right."""
+    return hmac.compare_digest(presented.encode("utf-8", "replace"), secret.encode())
+
+
+def _credentials(request: Request, scheme: str) -> str | None:
+    given, _, credentials = request.headers.get("Authorization", "").partition(" ")
+    return credentials.strip() if given.lower() == scheme else None
 
 
 def includeme(config: Configurator) -> None:

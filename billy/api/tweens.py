@@ -18,6 +18,7 @@ from pyramid_retry import is_error_retryable
 from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from billy.api.request import Request
+from billy.db import queries_sent
 from billy.settings import Settings
 
 Handler = Callable[[Request], Response]
@@ -47,13 +48,16 @@ _PREFLIGHT_SECONDS = "600"
 
 
 def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Name the request, answer with that name and what browsers should know, and log how it ended.
+    """Name the request, answer with that name and what browsers should know, log how it ended and measure it.
 
     ``request.id`` is the caller's X-Request-Id if that is a sane one; ``request.started`` is
     ``time.monotonic()`` at the first attempt.
     """
 
+    metrics = registry["billy.metrics"]
+
     def request_tween(request: Request) -> Response:
+        queries = queries_sent()
         environ = request.environ  # survives a retry; the request does not
         _accept_trailing_slash(environ)
         request.started = environ.setdefault("billy.started", time.monotonic())
@@ -66,15 +70,21 @@ def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
         headers += [header for header in _SECURITY if header[0] not in present]
         headers.append(("X-Request-Id", request.id))
         exception = getattr(request, "exception", None)
-        route = getattr(request, "matched_route", None)
-        log.info(
-            "request_retried" if exception and is_error_retryable(request, exception) else "request_finished",
+        is_retried = exception is not None and is_error_retryable(request, exception)
+        matched = getattr(request, "matched_route", None)
+        route, status = matched and matched.pattern, response.status_code  # never the path: a callback's is a secret
+        seconds, queries = time.monotonic() - request.started, queries_sent() - queries
+        (log.info if status < 500 else log.warning)(
+            "request_retried" if is_retried else "request_finished",
             method=request.method,
-            route=route and route.pattern,  # never the path: a callback's holds a secret
-            status=response.status_code,
-            milliseconds=round(1000 * (time.monotonic() - request.started), 1),
+            route=route,
+            status=status,
+            milliseconds=round(1000 * seconds, 1),
+            queries=queries,
         )
         clear_contextvars()
+        if metrics is not None and not is_retried:
+            metrics.request_finished(request.method, route, status, seconds, queries)
         return response
 
     return request_tween

@@ -38,6 +38,7 @@ from billy.client.records import (
     Invoice,
     Plan,
     PlanType,
+    Readiness,
     Server,
     Subscription,
     Transaction,
@@ -352,8 +353,12 @@ class ServerItself(_Noun):
         return self._show(Server, "/")
 
     def health(self) -> Health:
+        """That it is alive."""
+        return self._show(Health, "/health")
+
+    def ready(self) -> Readiness:
         """Whether it can do its work: also a server that cannot answers, by what ``status`` says."""
-        return self._show(Health, "/health", also=503)
+        return self._show(Readiness, "/health/ready", also=503)
 
     def openapi(self) -> dict[str, Any]:
         """The document of its API, OpenAPI 3.1."""

@@ -264,6 +264,13 @@ class LastRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
+    """That the server is alive."""
+
+    status: Literal["ok"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Readiness:
     """Whether the server can do its work."""
 
     status: Literal["ok", "schema_outdated", "unavailable"]

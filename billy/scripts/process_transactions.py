@@ -57,17 +57,21 @@ def process_transactions(settings: Settings, every: timedelta | None, concurrenc
 
     def one_run() -> Summary:
         now = clock.utc_now()
-        check_clock(sessions, now)
-        with _shown() as show:
-            return run(
-                sessions,
-                settings,
-                submitter,
-                now,
-                concurrency=concurrency,
-                progress=show,
-                is_stopping=stopping.is_set,
-            )
+        try:
+            check_clock(sessions, now)
+            with _shown() as show:
+                return run(
+                    sessions,
+                    settings,
+                    submitter,
+                    now,
+                    concurrency=concurrency,
+                    progress=show,
+                    is_stopping=stopping.is_set,
+                )
+        except (OperationalError, InterfaceError) as error:
+            log.error("run_stopped", error=type(error.orig).__name__)
+            raise
 
     if every is None:
         sys.exit(_tell(one_run()))
@@ -75,9 +79,8 @@ def process_transactions(settings: Settings, every: timedelta | None, concurrenc
     while not stopping.is_set():
         try:
             exit_code = _tell(one_run())
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError):
             # A daemon outlives its database: the next run goes on where this one had to stop.
-            log.error("run_stopped", error=type(error.orig).__name__)
             exit_code = 1
         stopping.wait(every.total_seconds())
     sys.exit(exit_code)

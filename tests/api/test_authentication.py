@@ -51,6 +51,8 @@ WITH_GUID = [(method, path) for method, path in PROTECTED if "{" in path]
 PUBLIC = {
     ("GET", "/"),
     ("GET", "/health"),
+    ("GET", "/health/ready"),
+    ("GET", "/metrics"),
     ("GET", "/v1/openapi.json"),
     ("GET", "/docs"),
     ("GET", "/docs/{}"),

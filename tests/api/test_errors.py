@@ -23,6 +23,8 @@ PLAN = {"plan_type": "debit", "frequency": "monthly", "amount": 500}
 METHODS = {
     "/": "GET, HEAD",
     "/health": "GET, HEAD",
+    "/health/ready": "GET, HEAD",
+    "/metrics": "GET, HEAD",
     "/v1/openapi.json": "GET, HEAD",
     "/docs": "GET, HEAD",
     "/docs/explorer.js": "GET, HEAD",

@@ -48,6 +48,7 @@ def recorded(api: Api, conformance: Conformance, call_back: Any, sandbox: Any, c
     """Every operation once."""
     record = Recorder(conformance)
     record(api.anonymous, "GET", "/health")
+    record(api.anonymous, "GET", "/health/ready")
     registered = record(api.anonymous, "POST", "/v1/companies", {"processor_key": PROCESSOR_KEY, "name": "Hats & Co."})
     company = Client(api.app, registered["api_key"], registered)
     record(company, "GET", f"/v1/companies/{company.guid}")

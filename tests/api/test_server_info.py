@@ -1,4 +1,4 @@
-"""/ and /health"""
+"""/, /health and /health/ready; /metrics is in test_metrics"""
 
 from __future__ import annotations
 
@@ -56,9 +56,16 @@ def test_the_index_tells_a_company_when_it_last_moved_money(api, company, clock)
         assert nobody.get("/").json["last_transaction_created_at"] is None
 
 
-def test_health_is_well_before_the_first_run(api):
+def test_a_server_that_answers_is_alive_and_asks_no_database_about_it(api, statements):
+    with statements() as seen:
+        for client in (api.anonymous, api.client("wrong")):
+            assert client.get("/health").json == {"status": "ok"}
+    assert seen == []
+
+
+def test_a_server_is_ready_before_the_first_run(api):
     head = schema.head_revision()
-    assert api.anonymous.get("/health").json == {
+    assert api.anonymous.get("/health/ready").json == {
         "status": "ok",
         "database": "ok",
         "schema": {"current": head, "head": head},
@@ -66,22 +73,22 @@ def test_health_is_well_before_the_first_run(api):
     }
 
 
-def test_health_tells_of_the_last_run(api, bill, clock):
+def test_readiness_tells_of_the_last_run(api, bill, clock):
     bill()
     clock.move(hours=1)
     bill()
-    last_run = api.anonymous.get("/health").json["last_run"]
+    last_run = api.anonymous.get("/health/ready").json["last_run"]
     assert last_run["guid"].startswith("RN")
     assert last_run["started_at"] == clock.now.isoformat()
     assert last_run["finished_at"]
 
 
-def test_health_needs_no_key_and_minds_no_wrong_one(api):
-    assert api.client("wrong").get("/health").json["status"] == "ok"
+def test_readiness_needs_no_key_and_minds_no_wrong_one(api):
+    assert api.client("wrong").get("/health/ready").json["status"] == "ok"
 
 
-def test_a_database_without_a_schema_is_not_healthy(at_database, tmp_path):
-    answer = at_database(f"sqlite:///{tmp_path}/empty.sqlite").get("/health", status=503).json
+def test_a_server_whose_database_has_no_schema_is_not_ready(at_database, tmp_path):
+    answer = at_database(f"sqlite:///{tmp_path}/empty.sqlite").get("/health/ready", status=503).json
     assert answer["status"] == "schema_outdated"
     assert answer["schema"] == {"current": None, "head": schema.head_revision()}
 
@@ -89,27 +96,39 @@ def test_a_database_without_a_schema_is_not_healthy(at_database, tmp_path):
 @pytest.mark.parametrize(
     ("revision", "status", "told"), [("0000_older", 503, "schema_outdated"), ("9999_newer", 200, "ok")]
 )
-def test_it_works_at_its_own_revision_and_at_those_of_later_releases(api, engine, revision, status, told):
+def test_it_is_ready_at_its_own_revision_and_at_those_of_later_releases(api, engine, revision, status, told):
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
     try:
-        answer = api.anonymous.get("/health", status=status).json
+        answer = api.anonymous.get("/health/ready", status=status).json
     finally:
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": schema.head_revision()})
     assert (answer["status"], answer["schema"]["current"]) == (told, revision)
-    assert api.anonymous.get("/health").json["status"] == "ok"
+    assert api.anonymous.get("/health/ready").json["status"] == "ok"
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
-def test_without_a_database_health_is_503_and_the_index_still_answers(at_database, kind, tmp_path: Path):
+def test_without_a_database_a_server_is_alive_but_not_ready(at_database, kind, tmp_path: Path):
     url = {
         "postgresql": f"postgresql+psycopg2://nobody@/billy?host={tmp_path}",
         "sqlite": f"sqlite:///{tmp_path}/no/such/directory/billy.sqlite",
     }[kind]
     client = at_database(url)
-    answer = client.get("/health", status=503)
+    answer = client.get("/health/ready", status=503)
     assert (answer.json["status"], answer.json["database"]) == ("unavailable", "unavailable")
     assert answer.json["last_run"] is None
     assert mistakes(SERVER, client.get("/").json) == {}
+    assert client.get("/health").json == {"status": "ok"}
     assert str(tmp_path) not in answer.text
+
+
+@pytest.mark.ini({"sqlalchemy.pool_size": 1, "sqlalchemy.max_overflow": 0})
+@pytest.mark.postgresql
+def test_without_a_free_connection_a_server_is_not_ready(api, app, monkeypatch):
+    engine = app.app.registry["billy.engine"]
+    monkeypatch.setattr(engine.pool, "_timeout", 0.05)
+    with engine.connect():
+        assert api.anonymous.get("/health/ready", status=503).json["status"] == "unavailable"
+        assert api.anonymous.get("/health").json["status"] == "ok"
+    assert api.anonymous.get("/health/ready").json["status"] == "ok"

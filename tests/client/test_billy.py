@@ -85,6 +85,7 @@ def test_every_method_gives_what_the_server_answers(
     call("companies", "get", billy.company.guid)
     call("server", "info")
     call("server", "health")
+    call("server", "ready")
     call("server", "openapi")
 
     plan = call("plans", "create", plan_type="debit", frequency="monthly", amount=500, name="Hats", interval=2)

@@ -80,6 +80,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "billy.settings": ("billy.errors", "billy.models.retry", "billy.processors.base"),
     "billy.log": ("billy.settings",),
+    "billy.gunicorn_log": (),
     "billy.db": ("billy.errors", "billy.settings"),
     "billy.statements": ("billy.clock", "billy.models"),
     "billy.books": ("billy.models", "billy.statements"),
@@ -89,6 +90,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.recovery": CORE,
     "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
     "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
+    # For monitoring.
+    "billy.standing": ("billy.billing_run", "billy.models", "billy.statements"),
+    "billy.metrics": ("billy.errors", "billy.recording", "billy.standing"),
     # The independent witness: it must not use the code that it checks.
     "billy.verification": ("billy.models.base", "billy.statements"),
     # What operators look at.
@@ -100,8 +104,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # What users of the API run: it must not need the server. test_client.py says what else it loads.
     "billy.client": ("billy.client",),
     # The doors.
-    "billy.api": (*CORE, "billy.api", "billy.recording", "billy.schema", "billy.submission"),
-    "billy.app": (*CORE, "billy.api", "billy.log", "billy.schema", "billy.submission"),
+    "billy.api": (*CORE, "billy.api", "billy.recording", "billy.schema", "billy.standing", "billy.submission"),
+    "billy.app": (*CORE, "billy.api", "billy.log", "billy.metrics", "billy.schema", "billy.submission"),
     "billy.scripts": ("billy",),
 }
 

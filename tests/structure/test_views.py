@@ -19,7 +19,9 @@ from billy.settings import Settings
 
 PUBLIC = {
     ("index", "GET"): "says what this server is",
-    ("health", "GET"): "asked by load balancers, which have no key",
+    ("health", "GET"): "asked by supervisors, which have no key",
+    ("ready", "GET"): "asked by load balancers, which have no key",
+    ("metrics", "GET"): "asked by Prometheus; only where it is on, and with a token of its own if there is one",
     ("openapi", "GET"): "says what can be asked, to those who have no key yet too",
     ("docs", "GET"): "the same for people",
     ("docs_file", "GET"): "what the page is made of",

@@ -6,7 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
+from billy.db import make_engine, read_only
 from billy.log import REDACTED, set_up_logging
 from billy.settings import Settings
 
@@ -17,6 +20,7 @@ def as_it_was() -> Iterator[None]:
     handlers, level = list(root.handlers), root.level
     yield
     structlog.reset_defaults()
+    logging.captureWarnings(False)
     root.handlers[:], root.level = handlers, level
 
 
@@ -84,3 +88,68 @@ def test_an_exception_comes_with_its_traceback_and_without_the_values_of_variabl
     told = str(line()["exception"])
     assert "ValueError: something" in told
     assert secret not in told
+
+
+def test_the_secret_of_a_callbacks_address_is_blanked_in_what_a_web_server_tells(line):
+    logging.getLogger("waitress").error("Exception while serving %s", "/v1/companies/CP1/callbacks/s3cret?x=1")
+
+    assert line()["event"] == f"Exception while serving /v1/companies/CP1/callbacks/{REDACTED}?x=1"
+
+
+@pytest.mark.parametrize("header", ["Authorization Basic c2VjcmV0Og==", "authorization : bearer c2VjcmV0Og=="])
+def test_credentials_are_blanked_in_what_a_web_server_tells(line, header):
+    logging.getLogger("gunicorn.error").warning("Invalid HTTP Header: %r", header)
+
+    told = str(line()["event"])
+    assert REDACTED in told
+    assert "c2Vj" not in told
+
+
+POSTGRESQL_SAYS = """duplicate key value violates unique constraint "uq_plan_external_id"
+LINE 1: INSERT INTO plan VALUES ('the-secret', 2)
+                                 ^
+DETAIL:  Key (external_id)=(the-secret
+over two lines) already exists.
+HINT:  the-secret
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_traceback_has_none_of_the_values_that_postgresql_quotes(settings, capsys, log_format):
+    set_up_logging(settings.model_copy(update={"log_format": log_format}))
+    parameters = {"key": "the-secret"}
+    try:
+        try:
+            raise ValueError(POSTGRESQL_SAYS)
+        except ValueError as cause:
+            raise IntegrityError("INSERT INTO plan", parameters, cause, hide_parameters=True) from cause
+    except IntegrityError:
+        structlog.get_logger("billy").exception("thing_crashed")
+        logging.getLogger("some.library").exception("it crashed at /callbacks/the-secret")
+
+    told = capsys.readouterr().err
+    assert told.count("uq_plan_external_id") == 4, "of both loggers the error and its cause"
+    assert told.count("[SQL: INSERT INTO plan]") == 2
+    assert told.count("The above exception was the direct cause") == 2
+    assert "the-secret" not in told
+
+
+def test_a_callbacks_address_is_blanked_in_a_traceback(line):
+    try:
+        raise ValueError("/v1/companies/CP1/callbacks/s3cret")
+    except ValueError:
+        structlog.get_logger("billy").exception("thing_crashed")
+
+    told = str(line()["exception"])
+    assert f"/callbacks/{REDACTED}" in told
+    assert "s3cret" not in told
+
+
+def test_rows_and_statements_are_not_logged_at_any_level(settings, capsys, engine):
+    set_up_logging(settings.model_copy(update={"log_format": "json", "log_level": "DEBUG"}))
+    fresh = make_engine(settings)
+    with read_only(fresh).connect() as connection:
+        assert connection.scalar(text("SELECT 'the-secret'")) == "the-secret"
+    fresh.dispose()
+
+    assert capsys.readouterr().err == ""

@@ -411,6 +411,7 @@ def test_settings_do_not_show_their_secrets() -> None:
             "billy.sandbox.ledger": "/hush/ledger",
             "billy.registration": "token",
             "billy.registration_token": f"hush{TOKEN}",
+            "billy.metrics_token": "hush",
         }
     )
 

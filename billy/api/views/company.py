@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from structlog.contextvars import bind_contextvars
+
 from billy import clock
 from billy.api.api_view import api_view
 from billy.api.processing import register_callback
@@ -30,6 +32,7 @@ def create_company(context: None, request: Request) -> Company:
         callback_base_url=_base_url(request),
         **{**body.model_dump(), "processor": _processor(request, body.processor)},
     )
+    bind_contextvars(company=company.guid)
     register_callback(request, company)
     return company
 
