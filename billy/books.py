@@ -1,16 +1,14 @@
 """The invoices that something is recorded on: locked, with all their transactions, and written together.
 
 The verbs of the models do the recording, and work on two kinds of objects alike. A request, a callback and a
-person have one invoice, and the mapped objects that everything else has. A run has hundreds at a time, and
-there the ORM's bookkeeping costs three times what the verbs do: it gets plain objects, made of the mapped
-classes' own verbs, and what has changed is written by one UPDATE for each set of columns.
+person have one invoice, and mapped objects. A run has hundreds at a time: it gets plain records (``models.plain``),
+and what has changed is written by one UPDATE for each set of columns.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from types import FunctionType
 from typing import Any, TypeVar
 
 from sqlalchemy import and_, select
@@ -18,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from billy.models import Customer, Invoice, Transaction, lock_invoices
 from billy.models.base import Owned, among
+from billy.models.plain import Shape, shape
 from billy.statements import update_many
 
 Key = tuple[str, str]
@@ -58,72 +57,53 @@ class PlainBooks(Books):
     """The same for many: plain objects, which nobody else has."""
 
     def _load(self, keys: Collection[Key]) -> None:
-        self._before: list[tuple[type[Owned], Any, tuple[Any, ...]]] = []
+        self._before: list[tuple[Shape, Any, tuple[Any, ...]]] = []
         connection = self.session.connection()
         own = among(self.session, Invoice.company_guid, Invoice.guid, keys)
-        locked = select(*_columns(Invoice)).where(own).order_by(Invoice.company_guid, Invoice.guid)
+        locked = _INVOICE.select().where(own).order_by(Invoice.company_guid, Invoice.guid)
         for row in connection.execute(locked.with_for_update(key_share=True)):
-            invoice = self._keep(Invoice, _PlainInvoice(), row)
+            invoice = self._keep(_INVOICE, row)
             invoice.transactions = []
             self.invoices[invoice.company_guid, invoice.guid] = invoice
         same = and_(Customer.company_guid == Transaction.company_guid, Customer.guid == Transaction.customer_guid)
         theirs = (
-            select(*_columns(Transaction), Customer.deleted)
+            _TRANSACTION.select()
+            .add_columns(Customer.deleted)
             .join(Customer, same)
             .where(among(self.session, Transaction.company_guid, Transaction.invoice_guid, keys))
             .order_by(Transaction.company_guid, Transaction.guid)
             .with_for_update(key_share=True, of=Transaction)
         )
         for *values, is_deleted in connection.execute(theirs):
-            transaction = self._keep(Transaction, _PlainTransaction(), values)
+            transaction = self._keep(_TRANSACTION, values)
             self.invoices[transaction.company_guid, transaction.invoice_guid].transactions.append(transaction)
             if is_deleted:
                 self.deleted_customers.add((transaction.company_guid, transaction.customer_guid))
 
-    def _keep(self, model: type[R], record: R, values: Iterable[Any]) -> R:
+    def _keep(self, kept_as: Shape, values: Iterable[Any]) -> Any:
         before = tuple(values)
-        vars(record).update(zip(_NAMES[model], before, strict=True))
-        self._before.append((model, record, before))
+        record = kept_as.record(before)
+        self._before.append((kept_as, record, before))
         return record
 
     def write(self) -> None:
         """Store what has changed since the last time; the caller commits."""
         changed: dict[tuple[type[Owned], tuple[str, ...]], list[dict[str, Any]]] = defaultdict(list)
-        for number, (model, record, before) in enumerate(self._before):
-            names, values = _NAMES[model], vars(record)
+        for number, (kept_as, record, before) in enumerate(self._before):
+            names, values = kept_as.names, vars(record)
             columns = tuple(name for name, value in zip(names, before, strict=True) if values[name] != value)
             if columns:
-                changed[model, columns].append({name: values[name] for name in (*_KEY, *columns)})
-                self._before[number] = (model, record, tuple(values[name] for name in names))
+                changed[kept_as.model, columns].append({name: values[name] for name in (*_KEY, *columns)})
+                self._before[number] = (kept_as, record, tuple(values[name] for name in names))
         for (model, _), rows in changed.items():
             update_many(self.session, model, rows)
         super().write()  # what a verb or a recording has made anew is mapped
 
 
 _KEY = ("company_guid", "guid")
-_DOCUMENTS = ("items", "adjustments")
+
+_DOCUMENTS = frozenset({"items", "adjustments"})
 """Written once, and parsed at some cost: no verb that follows from an answer looks at them."""
 
-
-def _columns(model: type[Owned]) -> list[Any]:
-    return [column for column in model.__table__.c if column.name not in _DOCUMENTS]
-
-
-_NAMES: dict[type[Owned], tuple[str, ...]] = {
-    model: tuple(column.name for column in _columns(model)) for model in (Invoice, Transaction)
-}
-
-
-def _plain(model: type[R]) -> type[R]:
-    """A class with the verbs and properties of a mapped one, and with nothing of the ORM."""
-    verbs = {
-        name: value
-        for name, value in vars(model).items()
-        if isinstance(value, FunctionType | property | staticmethod) and not name.startswith("__")
-    }
-    plain: type[R] = type(f"Plain{model.__name__}", (), {**verbs, "_shown": model._shown, "__repr__": model.__repr__})
-    return plain
-
-
-_PlainInvoice = _plain(Invoice)
-_PlainTransaction = _plain(Transaction)
+_INVOICE = shape(Invoice, without=_DOCUMENTS)
+_TRANSACTION = shape(Transaction)

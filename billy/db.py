@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import orjson
 import structlog
 from pyramid.config import Configurator
 from pyramid.request import Request
@@ -55,6 +56,7 @@ def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine
             pool_size=pool_size,
             max_overflow=max_overflow,
             executemany_mode="values_plus_batch",
+            json_deserializer=orjson.loads,  # a page of invoices has forty documents
         )
         event.listen(engine, "begin", _begin_postgresql)
     else:
@@ -160,7 +162,7 @@ def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) 
     def commit_tween(request: Request) -> Response:
         try:
             response = handler(request)
-            if "db" in vars(request) and response.status_code < 400 and not _reads(request):
+            if "db" in vars(request) and response.status_code < 400:
                 request.db.commit()
             return response
         except (OperationalError, InterfaceError) as error:
@@ -170,20 +172,27 @@ def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) 
                 mark_error_retryable(unavailable)
             raise unavailable from error
         finally:
-            if "db" in vars(request):
-                request.db.close()  # what is not committed is rolled back
+            for name in {"db", "reading"} & vars(request).keys():
+                getattr(request, name).close()  # what is not committed is rolled back
 
     return commit_tween
 
 
-def _reads(request: Request) -> bool:
+def reads(request: Request) -> bool:
+    """Whether a request only reads."""
     return request.method in ("GET", "HEAD")
 
 
 def open_session(request: Request) -> Session:
-    """A session for a request; one that only reads asks ``query_by_query``."""
-    engine = request.registry["billy.reading_engine" if _reads(request) else "billy.engine"]
-    return Session(engine, expire_on_commit=False)
+    """A session for a request that writes."""
+    assert not reads(request), "what only reads has a connection, and no session"
+    return Session(request.registry["billy.engine"], expire_on_commit=False)
+
+
+def open_connection(request: Request) -> Connection:
+    """A connection for a request that only reads; it asks ``query_by_query``."""
+    connection: Connection = request.registry["billy.reading_engine"].connect()
+    return connection
 
 
 def includeme(config: Configurator) -> None:

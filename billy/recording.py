@@ -318,7 +318,8 @@ def _count_silence(session: Session, transaction: Transaction, now: datetime, *,
 def apply_callback(session: Session, company_guid: str, callback: Callback, now: datetime) -> bool:
     """Record one event of the processor; False if it is none of ours, or was applied before.
 
-    The caller commits. An event that finds its transaction still open closes it, unless it tells of a refusal.
+    The caller commits. An event that finds its transaction still open closes it, unless it tells of a refusal:
+    then it is MoneyMoving while the transaction is in doubt.
     """
     transaction = session.get(Transaction, (company_guid, callback.transaction_guid))
     if transaction is None:
@@ -343,8 +344,17 @@ def apply_callback(session: Session, company_guid: str, callback: Callback, now:
     receipt = callback.receipt
     is_known = any(each.processor_uri == receipt.processor_uri for each in invoice.transactions)
     if receipt.status is ReceiptStatus.FAILED and not is_known:
-        # What a refusal left at the processor. No money moved, and whoever submitted it is told by the answer, or by
-        # the look-up: only there is it known whether another try is due.
+        # No money moved, and whoever submitted it is told by the answer, or by the look-up: only there is it known
+        # whether another try is due. But an answer under way may be older than this event:
+        #
+        #   the call               | the processor
+        #   hears "pending"        |
+        #                          | the charge fails; this event
+        #   records "pending"      |
+        #
+        # so the event comes again once the answer is in.
+        if transaction.in_doubt:
+            raise MoneyMoving(f"Transaction {transaction.guid} is being processed right now, deliver this again later")
         return False
     session.add(
         TransactionEvent(

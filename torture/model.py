@@ -145,6 +145,8 @@ class Story(RuleBasedStateMachine):
         """How many events of a life cycle the present step may come to for one record."""
         self.seen: dict[tuple[str, str, str], Any] = {}
         self.periods: dict[str, int] = {}
+        self.undelivered: list[str] = []
+        """The processor's events that Billy did not take yet."""
         self.last_callback: str | None = None
 
     @initialize(some=st.lists(cards, min_size=2, max_size=4))
@@ -174,6 +176,8 @@ class Story(RuleBasedStateMachine):
             with self.sessions() as session:
                 if not any(undone(session)):
                     break
+        self.deliver()
+        assert self.undelivered == []
         self.check_everything()
         with self.sessions() as session:
             verdict = compare(self.sandbox.records(), session, may_fail=True)
@@ -273,6 +277,11 @@ class Story(RuleBasedStateMachine):
         paid = [record for record in self.sandbox.records() if is_paid(record)]
         self.tell(self.pick(paid, which), ReceiptStatus.FAILED)
 
+    @precondition(lambda self: self.undelivered)
+    @rule()
+    def the_processor_tells_again(self) -> None:
+        self.deliver()
+
     @precondition(lambda self: self.last_callback is not None and self.sandbox.fault is None)
     @rule()
     def a_callback_comes_again(self) -> None:
@@ -344,10 +353,17 @@ class Story(RuleBasedStateMachine):
 
     def tell(self, record: Record, status: ReceiptStatus) -> None:
         """The processor's record changes, and it tells until it is heard."""
+        self.undelivered.append(self.sandbox.settle(record.uri, status).decode())
+        self.deliver()
+
+    def deliver(self) -> None:
+        """All that was not taken yet: a failure is not, while the answer of its submission is not in."""
         self.sandbox.fault = None
-        self.events = 1  # paid, or not
-        self.last_callback = self.sandbox.settle(record.uri, status).decode()
-        self.api.app.post(self.facts["callback_path"], self.last_callback)
+        self.events += len(self.undelivered)  # paid, or not
+        for event in tuple(self.undelivered):
+            if check(self.api.app.post(self.facts["callback_path"], event, status="*"), (200, 409)) == 200:
+                self.undelivered.remove(event)
+                self.last_callback = event
 
     def items(self, noun: str) -> list[Any]:
         return list(self.api.get(f"/v1/{noun}", {"limit": 1000}).json["items"])

@@ -13,9 +13,10 @@ from structlog.contextvars import bind_contextvars
 
 from billy.api.request import Request
 from billy.api.security import authenticated
+from billy.db import reads
 from billy.errors import NotFound
 from billy.guid import is_guid
-from billy.models import Company, base
+from billy.models import Company, base, plain
 from billy.models.base import Owned
 
 R = TypeVar("R", bound=Owned)
@@ -63,6 +64,13 @@ def record(model: type[R]) -> Callable[[Request], R]:
 
 
 def find(request: Request, model: type[R], guid: str, *, locked: bool = False) -> R | None:
-    """A record of the caller's company, or None; the database is not asked for what cannot be a guid."""
+    """A record of the caller's company, or None; the database is not asked for what cannot be a guid.
+
+    A plain record for a request that only reads.
+    """
     company = authenticated(request)
-    return base.find(request.db, model, company.guid, guid, locked=locked) if is_guid(guid) else None
+    if not is_guid(guid):
+        return None
+    if reads(request):
+        return plain.find(request.connection, model, company.guid, guid)
+    return base.find(request.db, model, company.guid, guid, locked=locked)

@@ -21,6 +21,7 @@ from billy.api.request import Request
 from billy.errors import ValidationError
 from billy.models import Base, Company, Customer, Invoice, Plan, Subscription
 from billy.models.base import Owned
+from billy.models.plain import fetch, model_of, shape
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Owned)
@@ -46,19 +47,20 @@ def page(request: Request, model: type[R], parent: Company | Owned) -> Page[R]:
     """The page of ``parent``'s records of a kind that ``request.query`` asks for, filtered as it says."""
     query = request.query
     filters = query.filters
-    statements = _statements(model, type(parent), frozenset(filters))
+    statements = _statements(model, model_of(parent), frozenset(filters))
     values = {_bound(name): value for name, value in filters.items()}
-    if isinstance(parent, Company):
+    if model_of(parent) is Company:
         values["company_guid"] = parent.guid
     else:
-        values["company_guid"], values["parent_guid"] = parent.company_guid, parent.guid
+        values["company_guid"], values["parent_guid"] = request.identity.guid, parent.guid
     wanted = statements.first
-    total = request.db.scalar(statements.count, values) if query.count else None
+    total = request.connection.scalar(statements.count, values) if query.count else None
     if query.after is not None:
         wanted = statements.after
         values |= _position(request, statements, values, model)
     # One more than the page has, to know whether there is another.
-    found = request.db.scalars(wanted, {**values, "offset": query.offset, "limit": query.limit + 1}).all()
+    values |= {"offset": query.offset, "limit": query.limit + 1}
+    found = fetch(request.connection, model, wanted, values)
     items = found[: query.limit]
     following = _address(request, items[-1].guid) if len(found) > len(items) else None
     return Page(items, query.offset, query.limit, following, total)
@@ -70,7 +72,7 @@ def _position(
     query = request.query
     if query.offset:
         raise ValidationError.of("offset", "Cannot be combined with after")
-    row = request.db.execute(statements.position, {**values, "after": query.after}).first()
+    row = request.connection.execute(statements.position, {**values, "after": query.after}).first()
     if row is None or None in row:
         raise ValidationError.of("after", f"No such {model.__name__} record {query.after} in this list")
     return {f"after_{number}": value for number, value in enumerate(row)}
@@ -101,7 +103,8 @@ def _statements(model: type[Owned], parent: type[Base], filters: frozenset[str])
         of_parent.append(_belongs_to(model, parent))
     fitting = [*of_parent, *(_fits(model, name) for name in sorted(filters))]
     order = _order(model, parent, filters)
-    listed = select(model).where(*fitting).order_by(*(column.desc() for column in order)).limit(bindparam("limit"))
+    newest_first = (column.desc() for column in order)
+    listed = shape(model).select().where(*fitting).order_by(*newest_first).limit(bindparam("limit"))
     passed = [bindparam(f"after_{number}", type_=column.type) for number, column in enumerate(order)]
     return _Statements(
         first=listed.offset(bindparam("offset")),
@@ -120,7 +123,7 @@ def _customers_of_plan() -> _Statements:
 
     def customers(page: Any) -> Select[Any]:
         same = (Customer.company_guid == bindparam("company_guid"), Customer.guid == page.c.customer_guid)
-        return select(Customer).join(page, and_(*same)).order_by(Customer.guid.desc())
+        return shape(Customer).select().join(page, and_(*same)).order_by(Customer.guid.desc())
 
     return _Statements(
         first=customers(guids.offset(bindparam("offset")).subquery()),

@@ -9,10 +9,11 @@ from typing import Any
 
 import pyramid.request
 from pyramid.decorator import reify
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from billy.api.security import presented_key
-from billy.db import open_session
+from billy.db import open_connection, open_session, reads
 
 
 class Request(pyramid.request.Request):
@@ -33,8 +34,18 @@ class Request(pyramid.request.Request):
 
     @reify
     def db(self) -> Session:
-        """The session, opened when it is first used; ``billy.db`` commits it."""
+        """The session of a request that writes, opened when it is first used; ``billy.db`` commits it."""
         return open_session(self)
+
+    @property
+    def connection(self) -> Connection:
+        """What is read through: the session's of the moment, or, for a request that only reads, its own."""
+        return self.reading if reads(self) else self.db.connection()
+
+    @reify
+    def reading(self) -> Connection:
+        """The connection of a request that only reads; ``billy.db`` closes it."""
+        return open_connection(self)
 
     @reify
     def api_key(self) -> str | None:

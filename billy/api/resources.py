@@ -44,6 +44,8 @@ class Company(TypedDict):
     name: str | None
     api_key: str
     """The key of this very request; on registration the new one. No other is known in clear."""
+    processor: str
+    """The payment processor that moves its money: a name that this server knows."""
     callback_key: NotRequired[str]
     """The secret in the address that the processor calls, where the server is set up to show it."""
     created_at: Instant

@@ -73,7 +73,7 @@ class SecurityPolicy:
 def _identify(request: Request) -> Company | None:
     if request.api_key is None:
         return None
-    company = Company.of_api_key(request.db, request.api_key, clock.utc_now())
+    company = Company.of_api_key(request.connection, request.api_key, clock.utc_now())
     if company is not None:
         bind_contextvars(company=company.guid)
     return company

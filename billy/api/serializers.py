@@ -18,6 +18,7 @@ from billy.api import resources
 from billy.api.pagination import Page
 from billy.api.request import Request
 from billy.models import Company, Customer, Invoice, InvoiceType, Plan, Subscription, Transaction, TransactionFailure
+from billy.models.plain import model_of
 from billy.settings import Settings
 
 CONTENT_TYPE = "application/json; charset=UTF-8"
@@ -29,6 +30,7 @@ def company(record: Company, request: Request) -> resources.Company:
         "guid": record.guid,
         "name": record.name,
         "api_key": request.api_key,
+        "processor": record.processor or request.registry["billy.processors"].names[0],
         "created_at": record.created_at,
         "updated_at": record.updated_at,
     }
@@ -173,7 +175,7 @@ def serialize(value: Any, request: Request) -> Any:
     """A record or a page of them as plain values; plain values as they are."""
     if isinstance(value, Page):
         return page(value, request)
-    serializer = SERIALIZERS.get(type(value))
+    serializer = SERIALIZERS.get(model_of(value))
     return value if serializer is None else serializer(value, request)
 
 

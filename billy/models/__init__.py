@@ -14,6 +14,7 @@ dispute             a charge that the customer's bank was asked to take back
 audit               what operators did by hand
 run                 the scheduler's diary
 base                composite keys, UTC instants, locks
+plain               records without the ORM, to be read
 ==================  =============================================================================
 """
 

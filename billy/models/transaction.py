@@ -9,10 +9,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
+from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Index, String, Text, UniqueConstraint, select, text
-from sqlalchemy.orm import Mapped, Session, mapped_column, relationship
-from sqlalchemy.orm.attributes import set_committed_value
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Connection,
+    Index,
+    Select,
+    String,
+    Text,
+    UniqueConstraint,
+    bindparam,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from billy.guid import new_guid
 from billy.models.base import STATEMENT_LENGTH, URI_LENGTH, Guid, Owned, enum_column, reference
@@ -24,6 +36,7 @@ from billy.models.lifecycle import (
     SubmitStatus,
     TransactionStatus,
 )
+from billy.models.plain import fetch, shape
 from billy.models.retry import RetryPolicy
 
 
@@ -314,16 +327,22 @@ class TransactionEvent(Owned):
     occurred_at: Mapped[datetime]
 
 
-def load_failures(session: Session, transactions: Sequence[Transaction]) -> None:
-    """Load ``failures`` of all these transactions of one company: one query, and none where nothing ever failed."""
+def load_failures(connection: Connection, transactions: Sequence[Transaction]) -> None:
+    """Load ``failures`` of these plain transactions of one company: one query, and none where nothing ever failed."""
     failures: dict[str, list[TransactionFailure]] = {each.guid: [] for each in transactions}
     failed = [each for each in transactions if each.failure_count]
     if failed:
-        of_them = (
-            TransactionFailure.company_guid == failed[0].company_guid,
-            TransactionFailure.transaction_guid.in_([each.guid for each in failed]),
-        )
-        for failure in session.scalars(select(TransactionFailure).where(*of_them).order_by(TransactionFailure.guid)):
+        values = {"company_guid": failed[0].company_guid, "guids": [each.guid for each in failed]}
+        for failure in fetch(connection, TransactionFailure, _failures_of_many(), values):
             failures[failure.transaction_guid].append(failure)
     for each in transactions:
-        set_committed_value(each, "failures", failures[each.guid])
+        each.failures = failures[each.guid]
+
+
+@cache
+def _failures_of_many() -> Select[Any]:
+    of_them = (
+        TransactionFailure.company_guid == bindparam("company_guid"),
+        TransactionFailure.transaction_guid.in_(bindparam("guids", expanding=True)),
+    )
+    return shape(TransactionFailure).select().where(*of_them).order_by(TransactionFailure.guid)

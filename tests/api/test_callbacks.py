@@ -87,6 +87,23 @@ def test_an_event_closes_a_charge_whose_answer_was_lost(company, call_back, sand
     assert len(sandbox.sends()) == 1
 
 
+def test_a_failure_that_overtakes_the_answer_is_delivered_again(company, call_back, sandbox, bill, end_leases):
+    """The answer said "pending", and was lost; the charge failed before anybody could look it up."""
+    bystander = new_invoice(company, card="/cards/lost-after-charge")
+    invoice = new_invoice(company, card="/cards/lost-after-charge")
+    charge = sandbox.charges()[-1]
+    event = sandbox.settle(charge.uri, "failed")
+    before = transactions_of(company, invoice), transactions_of(company, bystander)
+    call_back(company, event, status=409)
+    assert (transactions_of(company, invoice), transactions_of(company, bystander)) == before
+    end_leases()
+    bill()
+    assert invoice_now(company, invoice)["status"] == "failed"  # the look-up has heard it
+    assert call_back(company, event).json == {"code": "ok"}
+    assert invoice_now(company, invoice)["status"] == "failed"
+    assert invoice_now(company, bystander)["status"] == "settled"
+
+
 def test_an_event_of_a_refund_changes_the_refund_and_not_the_invoice(company, settle):
     invoice = new_invoice(company, card="/cards/refund-pending")
     company.post(f"/v1/invoices/{invoice['guid']}/refund", {"amount": 100})

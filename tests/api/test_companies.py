@@ -31,6 +31,15 @@ def test_a_company_without_a_name_has_none(api, bystander):
     assert api.anonymous.post("/v1/companies", {**REGISTRATION, "name": ""}).json["name"] is None
 
 
+def test_a_company_that_named_no_processor_has_the_servers_default(api, bystander, session):
+    record = api.anonymous.post("/v1/companies", REGISTRATION).json
+    assert record["processor"] == "sandbox"
+    company = session.get_one(Company, record["guid"])
+    company.processor = None  # as those have it that registered before there was more than one
+    session.commit()
+    assert api.client(record["api_key"]).get(f"/v1/companies/{record['guid']}").json["processor"] == "sandbox"
+
+
 def test_two_registrations_are_two_companies_with_different_keys(api, bystander):
     first, second = api.company(), api.company()
     assert first.guid != second.guid

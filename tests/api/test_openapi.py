@@ -95,6 +95,7 @@ def test_every_error_that_a_route_can_give_is_in_it(document):
         assert ("415" in statuses) == ("application/x-www-form-urlencoded" in str(operation.get("requestBody")))
         assert "500" in statuses
     assert {path for (_, path), operation in described(document).items() if "409" in operation["responses"]} == {
+        "/v1/companies/{guid}/callbacks/{callback_key}",
         "/v1/customers",
         "/v1/plans",
         "/v1/subscriptions",

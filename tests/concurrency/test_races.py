@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.postgresql,
     # Small batches, so that at any moment there are invoices that no run has claimed yet.
     pytest.mark.ini(
-        {"billy.sandbox.latency": "0.02", "billy.sandbox.idempotent": "false", "billy.run.batch_size": "4"}
+        {"billy.sandbox.latency": "0.1", "billy.sandbox.idempotent": "false", "billy.run.batch_size": "4"}
     ),
 ]
 

@@ -334,7 +334,7 @@ def test_work_that_stumbles_is_done_again_and_stored_once(
     key = persist(session, stumbling(2, work))
 
     session.expunge_all()
-    assert Company.of_api_key(session, key, clock.now) is not None
+    assert Company.of_api_key(session.connection(), key, clock.now) is not None
     assert len(session.scalars(select(ApiKey).where(ApiKey.company_guid == guid)).all()) == 2
     assert len(sleeps) == 2
 

@@ -8,7 +8,7 @@ from billy.api.api_view import api_view
 from billy.api.processing import PROCESSOR_ERRORS, read_callback
 from billy.api.request import Request
 from billy.api.security import Permission
-from billy.errors import InvalidCallbackPayload
+from billy.errors import InvalidCallbackPayload, MoneyMoving
 from billy.models import Company
 from billy.recording import apply_callback
 
@@ -18,10 +18,13 @@ from billy.recording import apply_callback
     "POST",
     permission=Permission.PUBLIC,
     returns=resources.Callback,
-    raises=(InvalidCallbackPayload, *PROCESSOR_ERRORS),
+    raises=(InvalidCallbackPayload, MoneyMoving, *PROCESSOR_ERRORS),
 )
 def receive_callback(company: Company, request: Request) -> resources.Callback:
-    """``ok`` if the event was news; ``ignore`` for a repeat, or for what does not concern us."""
+    """``ok`` if the event was news; ``ignore`` for a repeat, or for what does not concern us.
+
+    Any error asks the processor to deliver the event again: 409 while the answer of a call is not in yet.
+    """
     callback = read_callback(request, company, request.body, dict(request.headers))
     if callback is None:
         return {"code": "ignore"}

@@ -16,6 +16,7 @@ from billy.api.openapi import version
 from billy.api.request import Request
 from billy.api.security import Permission
 from billy.models import BillingRun, Company, Transaction
+from billy.models.plain import fetch, shape
 from billy.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -42,9 +43,10 @@ def health(context: None, request: Request) -> resources.Health:
     status: Literal["ok", "schema_outdated", "unavailable"]
     database: Literal["ok", "unavailable"]
     try:
-        current = schema.current_revision(request.db.connection())
+        current = schema.current_revision(request.connection)
         if current == head:
-            last_run = request.db.scalar(select(BillingRun).order_by(BillingRun.guid.desc()).limit(1))
+            newest = shape(BillingRun).select().order_by(BillingRun.guid.desc()).limit(1)
+            last_run = next(iter(fetch(request.connection, BillingRun, newest, {})), None)
     except (OperationalError, InterfaceError) as error:
         log.warning("database_unavailable", error=type(error.orig).__name__)
         status = database = "unavailable"
@@ -70,5 +72,5 @@ def _last_transaction(request: Request, company: Company | None) -> datetime | N
     if company is None:
         return None
     newest = select(Transaction.created_at).where(Transaction.company_guid == company.guid)
-    last: datetime | None = request.db.scalar(newest.order_by(Transaction.guid.desc()).limit(1))
+    last: datetime | None = request.connection.scalar(newest.order_by(Transaction.guid.desc()).limit(1))
     return last

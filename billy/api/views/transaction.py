@@ -29,12 +29,12 @@ def list_transactions(
 ) -> Page[Transaction]:
     """All transactions, or those of a customer, plan, subscription or invoice."""
     transactions = page(request, Transaction, parent)
-    load_failures(request.db, transactions.items)
+    load_failures(request.connection, transactions.items)
     return transactions
 
 
 @api_view("transaction", "GET", permission=Permission.COMPANY, returns=Transaction)
 def show_transaction(transaction: Transaction, request: Request) -> Transaction:
     """One transaction."""
-    load_failures(request.db, [transaction])
+    load_failures(request.connection, [transaction])
     return transaction

@@ -46,7 +46,7 @@ def registered(session: Session, vault: Vault, clock: FrozenClock) -> tuple[Comp
 
 
 def opened(session: Session, key: str, now: datetime) -> str | None:
-    company = Company.of_api_key(session, key, now)
+    company = Company.of_api_key(session.connection(), key, now)
     return company and company.guid
 
 

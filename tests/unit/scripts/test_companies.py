@@ -37,7 +37,7 @@ def audited(session: Session, company_guid: str) -> AuditEntry:
 
 def opens(session: Session, key: str, now: datetime) -> str | None:
     """The guid of the company that a key opens."""
-    company = Company.of_api_key(session, key, now)
+    company = Company.of_api_key(session.connection(), key, now)
     session.commit()
     return company and company.guid
 
