@@ -30,7 +30,7 @@ LEFT_OUT: Mapping[tuple[str, str], frozenset[str]] = {
         }
     )
 }
-"""By method and path, the parameters that localstripe refuses as unexpected."""
+"""By method and path, the parameters that localstripe refuses as unexpected: the table of ``docs/processors.md``."""
 
 _PATIENCE_SECONDS = 30
 
@@ -99,3 +99,16 @@ class _Front(HttpApp):
 
 def _handed_on(headers: Mapping[str, str]) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items() if name.lower() not in _HOP}
+
+
+def markdown() -> str:
+    """The table, for the documentation."""
+    rows = (
+        f"| `{method} {path}` | {', '.join(f'`{name}`' for name in sorted(names))} |"
+        for (method, path), names in LEFT_OUT.items()
+    )
+    return "\n".join(["| request | parameters that are left out |", "|---|---|", *rows])
+
+
+if __name__ == "__main__":
+    print(markdown())

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 import urllib3
 
-from billy.testing.localstripe import LEFT_OUT, LocalstripeFront
+from billy.testing.localstripe import LEFT_OUT, LocalstripeFront, markdown
 
 ANSWER = b'{"error": {"message": "No such customer"}}\n'
 
@@ -141,3 +142,8 @@ def test_if_nobody_is_behind_it_nobody_answers() -> None:
         for target in ("/v1/customers", "/simulator/ledger"):
             with pytest.raises(urllib3.exceptions.ProtocolError):
                 send(front, "POST", target, b"a=1")
+
+
+def test_the_documents_table_is_ours() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "processors.md").read_text()
+    assert markdown() in text, "print it again: python -m billy.testing.localstripe"
