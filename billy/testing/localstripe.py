@@ -9,12 +9,10 @@ localstripe is under the GPL, and only ever run as a program of its own: ``billy
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
+from email.message import Message
+from http.client import HTTPConnection, HTTPException
 from urllib.parse import unquote_plus
-
-import urllib3
-from urllib3.util import SKIP_HEADER
 
 from billy.testing.chaos import Fault
 from billy.testing.http_app import Answer, AnswerLost, HttpApp, Request
@@ -44,8 +42,8 @@ class LocalstripeFront(Listening):
     def __init__(self, *, behind: str, host: str = "127.0.0.1", port: int = 0) -> None:
         """localstripe is at ``behind``; port 0 is a free one. OSError if the port is taken."""
         super().__init__()
-        self.left_out: Counter[str] = Counter()
-        """How often each parameter was left out so far."""
+        self.left_out: set[str] = set()
+        """The parameters that were left out so far."""
         self.listen(_Front(self, behind), host, port)
 
 
@@ -53,27 +51,28 @@ class _Front(HttpApp):
     def __init__(self, front: LocalstripeFront, behind: str) -> None:
         super().__init__(front)
         self._left_out = front.left_out
-        self._behind = behind
-        self._http = urllib3.PoolManager(retries=False, timeout=_PATIENCE_SECONDS, maxsize=8)
+        self._behind = behind.removeprefix("http://")
 
     def act(self, request: Request) -> tuple[Answer | None, Fault | None]:
         """Hand on the request, and the answer; None if there is none."""
         unknown = LEFT_OUT.get((request.method, request.path), frozenset())
-        # What urllib3 would add by itself was not sent.
-        headers = {"accept-encoding": SKIP_HEADER, "user-agent": SKIP_HEADER, **_handed_on(request.headers)}
+        body = self._without(unknown, request.body) if unknown else request.body
+        # urllib3 would write the target and some headers as it likes them.
+        connection = HTTPConnection(self._behind, timeout=_PATIENCE_SECONDS)
         try:
-            answer = self._http.request(
-                request.method,
-                self._behind + request.target,
-                body=self._without(unknown, request.body) if unknown else request.body or None,
-                headers=headers,
-                redirect=False,
-                decode_content=False,
-            )
-        except urllib3.exceptions.HTTPError:
+            connection.putrequest(request.method, request.target, skip_accept_encoding=True)
+            for name, value in _handed_on(request.headers).items():
+                connection.putheader(name, value)
+            if "content-length" in request.headers:
+                connection.putheader("content-length", str(len(body)))
+            connection.endheaders(body or None)
+            answer = connection.getresponse()
+            told = _handed_on(answer.headers)
+            return Answer(answer.status, answer.read(), told.pop("content-type", ""), told), None
+        except (OSError, HTTPException):
             return None, None
-        told = _handed_on(answer.headers)
-        return Answer(answer.status, answer.data, told.pop("content-type", ""), told), None
+        finally:
+            connection.close()
 
     def administer(self, request: Request) -> Answer:
         """There is nothing to administer here: localstripe is asked like for all else."""
@@ -91,13 +90,13 @@ class _Front(HttpApp):
         for pair in body.split(b"&"):
             name = unquote_plus(pair.partition(b"=")[0].decode())
             if name in unknown:
-                self._left_out[name] += 1
+                self._left_out.add(name)
             else:
                 kept.append(pair)
         return b"&".join(kept)
 
 
-def _handed_on(headers: Mapping[str, str]) -> dict[str, str]:
+def _handed_on(headers: Mapping[str, str] | Message) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items() if name.lower() not in _HOP}
 
 
