@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run demo test bench torture fuzz lint format types check dist clean
+.PHONY: help venv run demo test bench torture fuzz lint format types docs check dist clean
 
 help:  ## print this
 	@echo "make TARGET, where TARGET is one of"
@@ -41,7 +41,7 @@ demo: $(VENV)/.installed-client $(DEMO_NEEDS_$(PROCESSOR))  ## play a story agai
 # Stripe is also played by localstripe, which somebody else wrote.
 DEMO_TOO_stripe = $(BIN)/billy demo --processor localstripe
 
-check: lint types test fuzz  ## all that CI runs: lint, types, test and a short fuzz
+check: lint types docs test fuzz  ## all that CI runs: lint, types, docs, test and a short fuzz
 check: SECONDS = 60
 
 test: $(VENV)/.installed-test  ## the whole suite on PostgreSQL, the API and the scenarios on SQLite too
@@ -66,6 +66,10 @@ format: $(VENV)/.installed-test  ## mend what ruff can mend
 types: $(VENV)/.installed-test  ## mypy
 	$(BIN)/mypy
 
+docs: $(VENV)/.installed-test  ## the documentation as a site, in docs/_build; a warning is an error
+	$(BIN)/python -W ignore -m sphinx --nitpicky --fail-on-warning --fresh-env --quiet docs docs/_build
+	@echo docs/_build/index.html
+
 dist: $(VENV)/.installed-test  ## the sdist and the wheel, in dist/
 	rm -rf build dist
 	$(BIN)/python -m build
@@ -74,7 +78,7 @@ dist: $(VENV)/.installed-test  ## the sdist and the wheel, in dist/
 venv: $(VENV)/.installed-test  ## the virtual environment with everything, in .venv
 
 clean:  ## remove what make and the tests made, but no database and no secrets
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:

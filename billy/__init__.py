@@ -10,6 +10,7 @@ submission      claim, commit, call, record: where the database and a processor 
 books           the invoices that something is recorded on, locked and written together
 recording       what an answer or an event of a processor means for the records
 reconciliation  asking the processor about what it has not told
+recovery        after a restore: what the books may lack is looked up first
 billing_run     one run of the scheduler: file what is due, submit what is open, reconcile
 scripts         the commands
 client          a client of the API, which needs nothing else of this package

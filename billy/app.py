@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyramid.config import Configurator
 from pyramid.router import Router
+from waitress.proxy_headers import proxy_headers_middleware
 
 from billy.api.request import Request
 from billy.errors import ConfigurationError
@@ -16,13 +17,16 @@ from billy.secrets import Vault
 from billy.settings import Settings
 from billy.submission import Processors, Submitter
 
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
-def main(global_config: Mapping[str, str], **ini: Any) -> Router:
+
+def main(global_config: Mapping[str, str], **ini: Any) -> WSGIApplication:
     """The application for an ini; the mistakes in one end the server, with a message instead of a traceback."""
     try:
         settings = Settings.load(ini)
         set_up_logging(settings)
-        return make_app(settings, pyramid_settings=_pyramid_settings(ini))
+        return _behind_proxy(settings, make_app(settings, pyramid_settings=_pyramid_settings(ini)))
     except ConfigurationError as error:
         raise SystemExit(f"Billy does not start: {error}") from None
 
@@ -48,6 +52,7 @@ def make_app(
             }
         )
         config.include("billy.db")
+        config.include("billy.api.limits")
         config.include("billy.api.tweens")
         config.include("billy.api.security")
         config.include("billy.api.serializers")
@@ -57,6 +62,15 @@ def make_app(
         config.include("billy.api.views.docs")
         config.scan("billy.api.views")
         return config.make_wsgi_app()
+
+
+def _behind_proxy(settings: Settings, app: Router) -> WSGIApplication:
+    """Take the caller's address, and whether it came by https, from the trusted proxy's headers, and from no other."""
+    if settings.trusted_proxy is None:
+        return app
+    believed = {"x-forwarded-for", "x-forwarded-proto"}
+    behind: WSGIApplication = proxy_headers_middleware(app, settings.trusted_proxy, trusted_proxy_headers=believed)
+    return behind
 
 
 def _pyramid_settings(ini: Mapping[str, Any]) -> dict[str, Any]:

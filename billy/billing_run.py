@@ -27,14 +27,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from billy.db import persist
 from billy.errors import ConfigurationError, Misconfigured, ProcessorError, Refused
 from billy.guid import new_guid
-from billy.models import BillingRun, Company, Transaction
+from billy.models import BillingRun, Company, Recovery, Transaction
 from billy.models.base import lock
 from billy.models.subscription import DueSubscription, Filed, file_missed
-from billy.models.transaction import OPEN
 from billy.reconciliation import Difference, reconcile
 from billy.recording import Claim, Outcome, Result
 from billy.settings import Settings
-from billy.statements import database_now, due_subscriptions, insert_filed
+from billy.statements import database_now, due_subscriptions, forget_counts, insert_filed, is_lasting_doubt
 from billy.submission import Submitter
 
 log = structlog.get_logger(__name__)
@@ -151,6 +150,7 @@ def _begin(session: Session, settings: Settings, now: datetime) -> str:
 
     def work() -> None:
         session.execute(delete(BillingRun).where(BillingRun.started_at < now - settings.keep_runs))
+        forget_counts(session)
         session.merge(  # not add: when it is done again, the first may have been committed
             BillingRun(
                 guid=guid,
@@ -189,22 +189,26 @@ def _file(
 ) -> None:
     bad: set[tuple[str, str]] = set()
 
-    def take() -> list[DueSubscription]:
-        return due_subscriptions(session, now, limit=FILED_AT_ONCE, excluding=bad)
+    def take() -> tuple[list[DueSubscription], Sequence[Recovery]]:
+        taken = due_subscriptions(session, now, limit=FILED_AT_ONCE, excluding=bad)
+        # After the locks: `billy recover` waits for whoever has some, and whoever waits for it sees it.
+        return taken, Recovery.all(session) if taken else ()
 
     def file_batch() -> tuple[int, int]:
-        filed = [(due, file_missed(due, now, most=MOST_PERIODS)) for due in take()]
+        taken, recoveries = take()
+        filed = [(due, file_missed(due, now, most=MOST_PERIODS, recoveries=recoveries)) for due in taken]
         if filed:
             insert_filed(session, filed, now)
         return len(filed), _count(filed)
 
     def file_one_by_one() -> tuple[int, int]:
         subscriptions, invoices = 0, 0
-        for due in take():
+        taken, recoveries = take()
+        for due in taken:
             subscriptions += 1
             try:
                 with session.begin_nested():
-                    filed = [(due, file_missed(due, now, most=MOST_PERIODS))]
+                    filed = [(due, file_missed(due, now, most=MOST_PERIODS, recoveries=recoveries))]
                     insert_filed(session, filed, now)
                     invoices += _count(filed)
             except (OperationalError, InterfaceError):
@@ -476,14 +480,10 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
 
 def _report(session: Session, settings: Settings, now: datetime, summary: Summary) -> None:
     """Count what needs a person: doubts that last (``billy resolve`` ends them) and refused processor keys."""
-    is_old = (
-        Transaction.submit_status.in_(OPEN),
-        Transaction.in_doubt.is_(True),
-        Transaction.last_send_at < database_now(session) - settings.doubt_alert,
-    )
-    summary.in_doubt = session.scalar(select(func.count()).select_from(Transaction).where(*is_old)) or 0
+    is_old = is_lasting_doubt(session, settings.doubt_alert)
+    summary.in_doubt = session.scalar(select(func.count()).select_from(Transaction).where(is_old)) or 0
     for row in session.execute(
-        select(Transaction.company_guid, Transaction.guid, Transaction.last_send_at).where(*is_old).limit(DOUBTS_NAMED)
+        select(Transaction.company_guid, Transaction.guid, Transaction.last_send_at).where(is_old).limit(DOUBTS_NAMED)
     ):
         log.error("doubt_lasts", company=row.company_guid, transaction=row.guid, since=row.last_send_at.isoformat())
     summary.parked = session.scalar(select(func.count()).select_from(Company).where(Company.parked_until > now)) or 0

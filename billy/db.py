@@ -9,6 +9,7 @@ begins with BEGIN IMMEDIATE, so writers queue up; readers (``read_only``) never 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ from pyramid.request import Request
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 from pyramid_retry import mark_error_retryable
-from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -30,6 +31,21 @@ from billy.errors import DatabaseUnavailable
 from billy.settings import Settings, driver_url
 
 SQLITE_BUSY_SECONDS = 30
+
+CONNECT_SECONDS = 10
+"""How long is waited for a new connection, and for a free one of the pool."""
+
+LEAST_SECONDS = 5
+"""What a request's statement gets, however late it is: what a processor answered has to be recorded."""
+
+# All of it is libpq's own, so PgBouncer does not see it. A host that vanished is noticed within half a minute.
+_LIBPQ = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 
 DATABASE_TRIES = 4
 """How often a piece of work is begun that the database could not finish."""
@@ -55,6 +71,8 @@ def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine
             hide_parameters=True,  # in errors: among them are keys
             pool_size=pool_size,
             max_overflow=max_overflow,
+            pool_timeout=CONNECT_SECONDS,
+            connect_args=_connect_args(make_url(url)),
             executemany_mode="values_plus_batch",
             json_deserializer=orjson.loads,  # a page of invoices has forty documents
         )
@@ -67,6 +85,11 @@ def engine_at(url: str, *, pool_size: int = 5, max_overflow: int = 10) -> Engine
     for name, change in (("begin", 1), ("commit", -1), ("rollback", -1)):
         event.listen(engine, name, lambda connection, change=change: _count_open(change))
     return engine
+
+
+def _connect_args(url: URL) -> dict[str, int]:
+    uses_libpq = url.get_driver_name() in ("psycopg2", "psycopg")
+    return {name: value for name, value in _LIBPQ.items() if uses_libpq and name not in url.query}
 
 
 def _name_lost_connections(context: ExceptionContext) -> Exception | None:
@@ -87,12 +110,28 @@ def read_only(engine: Engine) -> Engine:
     return engine.execution_options(billy_read_only=True)
 
 
+def one_snapshot(engine: Engine) -> Engine:
+    """The same for queries that have to agree: all of a transaction see the database as it stood at its first.
+
+    Nothing can be written, and nobody is kept waiting. On PostgreSQL it also reads a standby.
+    """
+    reading = read_only(engine)  # which is a snapshot by itself on SQLite, in WAL
+    if engine.dialect.name != "postgresql":
+        return reading
+    return reading.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+
 def query_by_query(engine: Engine) -> Engine:
     """The same for requests that only read, a query or three: on PostgreSQL each sees what is committed when it begins.
 
     That saves the round trips of BEGIN and COMMIT. Not for queries that have to agree, for locks or for cursors.
     """
     return read_only(engine).execution_options(billy_autocommit=True)
+
+
+def statement_by_statement(engine: Engine) -> Engine:
+    """The same for single statements that write: each is a transaction of its own, on SQLite with the next commit."""
+    return engine.execution_options(billy_autocommit=True)
 
 
 def open_transactions() -> int:
@@ -115,6 +154,8 @@ def _set_up_sqlite(connection: Any, record: object) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     read_only = connection.get_execution_options().get("billy_read_only", False)
+    seconds = _seconds_left() or SQLITE_BUSY_SECONDS
+    connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * seconds}")
     connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
 
@@ -123,6 +164,23 @@ def _begin_postgresql(connection: Connection) -> None:
     # each begin, so a connection that comes back to the pool need not be reset.
     driver: Any = connection.connection.dbapi_connection
     driver.autocommit = connection.get_execution_options().get("billy_autocommit", False)
+
+
+def _seconds_left() -> int | None:
+    """What the request of this thread has left for a statement; None where there is no request."""
+    until = getattr(_open, "until", None)
+    return None if until is None else max(math.ceil(until - time.monotonic()), LEAST_SECONDS)
+
+
+def _bound_statement(
+    connection: Connection, cursor: object, statement: str, parameters: Any, context: object, executemany: bool
+) -> tuple[str, Any]:
+    # In one message with the statement, which is a transaction of its own where none is open: it costs 4 µs. As a
+    # message of its own it would cost a round trip, and as a parameter of the connection PgBouncer would refuse it.
+    seconds = _seconds_left()
+    if seconds is not None and not executemany:
+        statement = f"SET LOCAL statement_timeout = {1000 * seconds}; {statement}"
+    return statement, parameters
 
 
 @contextmanager
@@ -157,9 +215,15 @@ def persist(session: Session, work: Callable[[], T]) -> T:
 
 
 def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) -> Callable[[Request], Response]:
-    """Commit a request's work if its answer is below 400; roll everything else back."""
+    """Commit a request's work if its answer is below 400; roll everything else back.
+
+    The database has as long as the request (``billy.api.request_deadline``), and ``LEAST_SECONDS`` for a statement
+    that begins late.
+    """
+    seconds = registry["billy.settings"].request_deadline.total_seconds()
 
     def commit_tween(request: Request) -> Response:
+        _open.until = until = request.environ.setdefault("billy.started", time.monotonic()) + seconds
         try:
             response = handler(request)
             if "db" in vars(request) and response.status_code < 400:
@@ -167,15 +231,23 @@ def commit_tween_factory(handler: Callable[[Request], Response], registry: Any) 
             return response
         except (OperationalError, InterfaceError) as error:
             # Away, restarting, out of disk, deadlocked or locked for too long: all pass.
-            unavailable = DatabaseUnavailable("The database is unavailable right now, try again in a moment")
-            if not request.has_committed:
+            has_time = time.monotonic() < until
+            what = "is unavailable right now" if has_time else "took too long"
+            unavailable = DatabaseUnavailable(f"The database {what}, try again in a moment")
+            if has_time and not request.has_committed:
                 mark_error_retryable(unavailable)
             raise unavailable from error
         finally:
-            for name in {"db", "reading"} & vars(request).keys():
-                getattr(request, name).close()  # what is not committed is rolled back
+            give_back(request)
+            _open.until = None
 
     return commit_tween
+
+
+def give_back(request: Request) -> None:
+    """Roll back what a request has not committed, and hold no connection for it until it asks again."""
+    for name in {"db", "reading"} & vars(request).keys():
+        vars(request).pop(name).close()
 
 
 def reads(request: Request) -> bool:
@@ -199,6 +271,8 @@ def includeme(config: Configurator) -> None:
     """Connect to the database, and commit each request's work."""
     settings: Settings = config.registry["billy.settings"]
     engine = make_engine(settings)
+    if engine.dialect.driver == "psycopg2":  # others do not send two statements in one message
+        event.listen(engine, "before_cursor_execute", _bound_statement, retval=True)
     config.registry["billy.engine"] = engine
     config.registry["billy.reading_engine"] = query_by_query(engine)
     config.registry["billy.sessions"] = make_sessions(engine)

@@ -13,6 +13,9 @@
     │   └── InvalidCallbackPayload    a callback that is not the processor's
     ├── DuplicateExternalIDError      an ``external_id`` is taken
     ├── AuthenticationRequired        no key, or one that is not valid (any more)
+    │   └── RegistrationTokenRequired the same of the token that ``billy.registration = token`` asks for
+    ├── RegistrationClosed            this server's companies are made by its operator
+    ├── TooManyRequests               above a rate; ``retry_after`` says when to come again
     ├── NotFound                      no such record *of this company*
     ├── DatabaseUnavailable           the database is away; safe to retry
     ├── ConfigurationError            the operator's fault: settings, clock, schema
@@ -91,6 +94,22 @@ class DuplicateExternalIDError(BillyError):
 
 class AuthenticationRequired(BillyError):
     """The API key is missing, unknown or expired."""
+
+
+class RegistrationTokenRequired(AuthenticationRequired):
+    """This server registers companies for those who have its registration token only."""
+
+
+class RegistrationClosed(BillyError):
+    """The companies of this server are registered by its operator."""
+
+
+class TooManyRequests(BillyError):
+    """Too many registrations, or too many failed authentications; try again after ``Retry-After``."""
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class NotFound(BillyError):

@@ -38,9 +38,21 @@ def new_guid(prefix: str, now: datetime) -> str:
             # random step so that the next id cannot be told from this one.
             value = _last + 1 + secrets.randbits(32)
         _last = value
+    return prefix + _of(value)
+
+
+def _of(value: int) -> str:
     milliseconds, high, low = value >> _COUNTER_BITS, value >> 62 & 0xFFF, value & ((1 << 62) - 1)
     uuid7 = milliseconds << 80 | 0x7 << 76 | high << 64 | 0b10 << 62 | low
-    return prefix + base58(uuid7, DIGITS)
+    return base58(uuid7, DIGITS)
+
+
+def first_guid(prefix: str, at: datetime) -> str:
+    """What no id that is made from ``at`` on comes before: a bound for reading the newest off a primary key.
+
+    To the millisecond. Where a clock stepped back, ids of a little earlier may lie behind it too.
+    """
+    return prefix + _of(int(at.timestamp() * 1000) << _COUNTER_BITS)
 
 
 def is_guid(text: str) -> bool:

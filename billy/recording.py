@@ -48,6 +48,7 @@ from billy.models import (
     TransactionStatus,
     lock,
 )
+from billy.models.lifecycle import SUBMISSION, SubmitEvent
 from billy.processors.base import Callback, Receipt, ReceiptStatus, Submission
 from billy.statements import database_now
 
@@ -72,6 +73,8 @@ class Claim:
     """The company's; None is the default one."""
     parked_count: int
     submission: Submission
+    lost_keys: Sequence[str] = ()
+    """Where a restored back-up may lack sends of it: the submission keys to look up, its own first."""
 
     @property
     def transaction_guid(self) -> str:
@@ -92,6 +95,8 @@ class Outcome:
     answer: Receipt | Silence | Exception
     customer_uri: str | None = None
     """The processor's customer record, where it was made on the way."""
+    key: str | None = None
+    """The submission key that the answer is about, where the books had lost count."""
 
 
 class Silence(StrEnum):
@@ -138,6 +143,8 @@ def _record_one(books: Books, outcome: Outcome, now: datetime, policy: RetryPoli
     claim, answer = outcome.claim, outcome.answer
     invoice = books.invoices[claim.company_guid, claim.invoice_guid]
     transaction = next(each for each in invoice.transactions if each.guid == claim.transaction_guid)
+    if outcome.key is not None and _is_held(transaction, claim.attempt):
+        transaction.submission_key = outcome.key
     if isinstance(answer, Receipt):
         transaction = _take_receipt(books, invoice, transaction, answer, now, attempt=claim.attempt)
     elif not _is_held(transaction, claim.attempt):
@@ -206,7 +213,10 @@ def _take_no_receipt(
         transaction.give_back(now, in_doubt=claim.was_in_doubt)
     elif answer is Silence.NOT_FOUND and claim.is_conclusive:
         log.info("doubt_ended", **ids, happened=False)
-        transaction.give_back(now, in_doubt=False)
+        if claim.lost_keys:
+            transaction.resume(policy, now)
+        else:
+            transaction.give_back(now, in_doubt=False)
     elif isinstance(answer, Refused):  # by a look-up too: the processor has the record of its refusal
         log.info("charge_declined", **ids, code=answer.code, hard=answer.hard)
         _add_failure(session, transaction, now, code=answer.code, message=str(answer), number=answer.number)
@@ -409,8 +419,7 @@ def resolve(
     books = Books(session, [(transaction.company_guid, transaction.invoice_guid)])
     if not transaction.in_doubt:
         raise InvalidOperationError(f"Transaction {transaction.guid} is not in doubt")
-    if transaction.leased_until is not None and transaction.leased_until > database_now(session):
-        raise MoneyMoving(f"Transaction {transaction.guid} is being processed right now, try again later")
+    _refuse_leased(session, transaction)
     transaction.attempt += 1
     if processor_uri is None:
         transaction.give_back(now, in_doubt=False)
@@ -428,6 +437,53 @@ def resolve(
             detail="did not happen" if processor_uri is None else f"happened: {processor_uri}",
         )
     )
+
+
+def retry(session: Session, transaction: Transaction, now: datetime, *, actor: str) -> bool:
+    """Have the next run take an open transaction, whenever it would have been due; False if it was due already.
+
+    InvalidOperationError, which says what can be done instead, if it is closed; MoneyMoving while a run has it. The
+    caller commits.
+    """
+    Books(session, [(transaction.company_guid, transaction.invoice_guid)])  # locks
+    if not SUBMISSION.allows(SubmitEvent.RETRY, transaction.submit_status):
+        raise InvalidOperationError(f"Transaction {transaction.guid} {_instead_of_a_retry(transaction)}")
+    _refuse_leased(session, transaction)
+    if transaction.next_attempt_at <= now:
+        return False
+    planned = transaction.next_attempt_at
+    transaction.retry(now)
+    session.add(
+        AuditEntry.of(
+            now,
+            company_guid=transaction.company_guid,
+            actor=actor,
+            action="retry",
+            subject_guid=transaction.guid,
+            detail=f"due at once instead of at {planned.isoformat(timespec='seconds')}",
+        )
+    )
+    return True
+
+
+def _instead_of_a_retry(transaction: Transaction) -> str:
+    # A closed one is never opened again: the processor may have a record of it, and its invoice another charge.
+    if transaction.status is TransactionStatus.PENDING:
+        return "is pending at the processor; billy reconcile asks how it ended"
+    if transaction.has_succeeded:
+        return "has succeeded; there is nothing to retry"
+    how = "was canceled" if transaction.submit_status is SubmitStatus.CANCELED else "has failed for good"
+    if transaction.is_charge:
+        return (
+            f"{how} and stays so; what is still owed is charged by a new one: "
+            f"PUT /v1/invoices/{transaction.invoice_guid} with a funding_instrument_uri, which may be the same"
+        )
+    return f"{how} and stays so; a new one gives the money back: POST /v1/invoices/{transaction.invoice_guid}/refund"
+
+
+def _refuse_leased(session: Session, transaction: Transaction) -> None:
+    if transaction.leased_until is not None and transaction.leased_until > database_now(session):
+        raise MoneyMoving(f"Transaction {transaction.guid} is being processed right now, try again later")
 
 
 def _is_held(transaction: Transaction, attempt: int | None) -> bool:

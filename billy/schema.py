@@ -54,6 +54,15 @@ def current_revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
 
 
+def fits(current: str | None) -> bool:
+    """Whether this code works with a database at that revision: at its own, or at one of a later release.
+
+    Revisions are numbered, and every migration leaves the code before it working: so servers and schedulers go on
+    while the next release upgrades the database under them.
+    """
+    return current is not None and current >= head_revision()
+
+
 @cache
 def head_revision() -> str:
     """The revision that this code needs."""

@@ -13,8 +13,10 @@ import os
 import pkgutil
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import entry_points
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,6 +58,42 @@ def _durations(text: Any) -> Any:
     if not isinstance(text, str):
         return text
     return tuple(parse_duration(part) for part in text.replace(",", " ").split())
+
+
+_LONGEST_PERIOD = timedelta(days=366)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many times in a period."""
+
+    times: int
+    period: timedelta
+
+
+def _rate(text: Any) -> Any:
+    if not isinstance(text, str):
+        return text
+    if text == "off":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,8})\s*/(.+)", text.strip())
+    if match is None or not timedelta(0) < (period := parse_duration(match[2])) <= _LONGEST_PERIOD:
+        raise ValueError(f"{text!r} is not a rate such as 20/1h, per year at the longest, and not off")
+    return Rate(int(match[1]), period)
+
+
+def _proxy(text: str) -> str:
+    try:
+        return text if text == "*" else str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address, and not *") from None
+
+
+def _token(text: str) -> str:
+    # What RFC 6750 lets a Bearer be, and long enough that nobody guesses it.
+    if not re.fullmatch(r"[A-Za-z0-9._~+/-]{32,}=*", text):
+        raise ValueError("must be 32 letters and digits at least, such as `billy generate-secret` makes")
+    return text
 
 
 def _lines(text: Any) -> Any:
@@ -118,6 +156,7 @@ def _database_url(url: str) -> str:
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Durations = Annotated[tuple[timedelta, ...], BeforeValidator(_durations), Field(min_length=1)]
 Lines = Annotated[tuple[str, ...], BeforeValidator(_lines)]
+Limit = Annotated[Rate | None, BeforeValidator(_rate)]
 
 
 def option(name: str, default: Any = ..., description: str = "", **limits: Any) -> Any:
@@ -174,7 +213,7 @@ class Settings(BaseModel):
     lease: Duration = option(
         "billy.transaction.lease",
         timedelta(minutes=2),
-        "How long a claimed transaction is its claimant's; at least three call deadlines.",
+        "How long a run or a request has a claimed transaction for itself; at least three call deadlines.",
     )
     settle_time: Duration = option(
         "billy.transaction.settle_time",
@@ -192,6 +231,38 @@ class Settings(BaseModel):
     batch_size: int = option("billy.run.batch_size", 100, "Rows that a run claims at a time.", ge=1, le=10_000)
     keep_runs: Duration = option("billy.run.keep", timedelta(days=90), "How long the diary of runs is kept.")
 
+    registration: str = option(
+        "billy.registration",
+        "open",
+        "Who may register a company over HTTP: open (everyone), token (who has the token), closed (nobody; there is"
+        " `billy create-company`).",
+        pattern="^(open|token|closed)$",
+    )
+    registration_token: Annotated[str, AfterValidator(_token)] | None = option(
+        "billy.registration_token", None, "What `Authorization: Bearer …` has to hold to register.", repr=False
+    )
+    registration_limit: Limit = option(
+        "billy.limit.registrations", "20/1h", "Registrations from one address, or off.", validate_default=True
+    )
+    address_limit: Limit = option(
+        "billy.limit.failures_per_address",
+        "60/1m",
+        "Failed authentications from one address, or off. Valid keys are never refused.",
+        validate_default=True,
+    )
+    key_limit: Limit = option(
+        "billy.limit.failures_per_key",
+        "10/1m",
+        "Failed authentications with one and the same wrong key, or off.",
+        validate_default=True,
+    )
+    trusted_proxy: Annotated[str, AfterValidator(_proxy)] | None = option(
+        "billy.trusted_proxy",
+        None,
+        "The address of the proxy whose X-Forwarded-For and X-Forwarded-Proto are believed; * believes everyone. For"
+        " servers without such an option of their own, such as gunicorn.",
+    )
+
     display_callback_key: bool = option(
         "billy.company.display_callback_key", False, "Show companies their callback_key."
     )
@@ -201,7 +272,8 @@ class Settings(BaseModel):
     request_deadline: Duration = option(
         "billy.api.request_deadline",
         timedelta(seconds=25),
-        "A request begins no submission that could end later than this; keep it below the web server's time-out.",
+        "A request begins no submission that could end later than this, and waits for the database no longer; keep it"
+        " below the web server's time-out.",
     )
     maximum_body: int = option(
         "billy.api.maximum_body", 1_048_576, "Bytes a request body may have; more is 413.", ge=1024
@@ -222,6 +294,14 @@ class Settings(BaseModel):
             raise ValueError("billy.api.request_deadline must not be below billy.transaction.call_deadline")
         if not self.call_deadline:
             raise ValueError("billy.transaction.call_deadline must be more than 0")
+        return self
+
+    @model_validator(mode="after")
+    def _token_fits(self) -> Settings:
+        if self.registration == "token" and self.registration_token is None:
+            raise ValueError("billy.registration = token needs a billy.registration_token")
+        if self.registration == "open" and self.registration_token is not None:
+            raise ValueError("billy.registration_token protects nothing while billy.registration = open")
         return self
 
     @classmethod

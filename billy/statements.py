@@ -26,6 +26,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    delete,
     func,
     insert,
     literal,
@@ -35,6 +36,7 @@ from sqlalchemy import (
     tuple_,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session, aliased
 
@@ -45,6 +47,7 @@ from billy.models import (
     Invoice,
     InvoiceStatus,
     Plan,
+    RateLimit,
     SubmitStatus,
     Subscription,
     Transaction,
@@ -57,6 +60,9 @@ from billy.models.transaction import OPEN
 
 LONGEST_SILENCE = timedelta(days=1)
 """However long a transaction has been pending, the next question about it is put off by no more than this."""
+
+CLOCK_STEP = timedelta(minutes=1)
+"""A window that ends by more than this too late was begun before the clock was set back: it is over."""
 
 _TRANSACTION = Transaction.__table__.c
 
@@ -136,6 +142,8 @@ def _due(at: ColumnElement[datetime], only_in_doubt: bool) -> Select[*tuple[Any,
             Transaction.submission_key,
             Transaction.attempt,
             Transaction.in_doubt,
+            Transaction.lost_since,
+            Transaction.refusal_count,
             Transaction.last_send_at,
             Transaction.created_at,
             Invoice.scheduled_at,
@@ -168,6 +176,16 @@ def _due(at: ColumnElement[datetime], only_in_doubt: bool) -> Select[*tuple[Any,
         .with_for_update(of=Transaction, key_share=True, skip_locked=True)
     )
     return due.where(Transaction.in_doubt) if only_in_doubt else due
+
+
+def is_lasting_doubt(session: Session, alert: timedelta) -> ColumnElement[bool]:
+    """Whether an open transaction's outcome has been unknown for longer than ``alert``: a person has to look."""
+    return and_(
+        # A literal, as above.
+        Transaction.submit_status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True)),
+        Transaction.in_doubt.is_(True),
+        Transaction.last_send_at < database_now(session) - alert,
+    )
 
 
 def claim_pending(session: Session, now: datetime, *, limit: int, pending_after: timedelta) -> Sequence[Any]:
@@ -329,6 +347,41 @@ def update_many(session: Session, model: type[Owned], rows: Sequence[dict[str, A
     assert result.rowcount == len(rows), (
         f"of {len(rows)} locked rows of {model.__tablename__} {result.rowcount} are left"
     )
+
+
+def count_up(connection: Connection, bucket: str, period: timedelta) -> tuple[int, timedelta]:
+    """Count one more event in a bucket, by one statement: how many its window has, and for how long that lasts.
+
+    A fixed-window counter; the window begins with a bucket's first event. So at most twice as many as are allowed
+    get through in any ``period``, when a window's end and the next one's beginning are busy.
+    """
+    is_postgresql = connection.dialect.name == "postgresql"
+
+    def in_future(span: timedelta) -> ColumnElement[datetime]:
+        if is_postgresql:
+            return func.statement_timestamp(type_=UtcDateTime()) + literal(span, Interval())
+        return literal(clock.utc_now() + span, UtcDateTime())
+
+    goes_on = and_(RateLimit.until > in_future(timedelta(0)), RateLimit.until <= in_future(period + CLOCK_STEP))
+    new = (postgresql.insert if is_postgresql else sqlite.insert)(RateLimit).values(
+        bucket=bucket, count=1, until=in_future(period)
+    )
+    counted = new.on_conflict_do_update(
+        index_elements=[RateLimit.bucket],
+        set_={
+            "count": case((goes_on, RateLimit.count + 1), else_=1),
+            "until": case((goes_on, RateLimit.until), else_=new.excluded.until),
+        },
+    ).returning(RateLimit.count, RateLimit.until, in_future(timedelta(0)))
+    count, until, now = connection.execute(counted).one()
+    return count, until - now
+
+
+def forget_counts(session: Session) -> None:
+    """Delete the windows that are over; one that is being counted in at this moment is left for the next time."""
+    over = select(RateLimit.bucket).where(RateLimit.until <= database_clock(session)).with_for_update(skip_locked=True)
+    statement = delete(RateLimit).where(RateLimit.bucket.in_(over))
+    session.execute(statement, execution_options={"synchronize_session": False})
 
 
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

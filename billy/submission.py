@@ -13,6 +13,8 @@ The only place where the database and the processor meet. In two columns::
   ``Unavailable`` of the send itself. A claim that finds doubt looks up and never sends; if the processor
   certainly has nothing, the transaction becomes due again and a *new* claim sends it.
 * "Not found" is **conclusive** once the last possible send, one call deadline and the settle time are past.
+* Where a restored back-up lost some time (``billy.models.recovery``), every key that may have been sent in it is
+  looked up.
 """
 
 from __future__ import annotations
@@ -32,8 +34,17 @@ from billy import clock
 from billy.books import Books, PlainBooks
 from billy.db import open_transactions, persist
 from billy.errors import InvalidRequest, Misconfigured, OutcomeUnknown, ProcessorError, Refused, Unavailable
-from billy.models import Company, Customer, Transaction
-from billy.processors.base import Callback, Processor, ProcessorFactory, Submission, SubmissionType
+from billy.models import Company, Customer, Invoice, Recovery, Transaction
+from billy.models.recovery import distrust, lost_keys
+from billy.processors.base import (
+    Callback,
+    Processor,
+    ProcessorFactory,
+    Receipt,
+    ReceiptStatus,
+    Submission,
+    SubmissionType,
+)
 from billy.recording import Claim, Outcome, Result, Silence, record
 from billy.secrets import Vault
 from billy.settings import Settings
@@ -129,30 +140,51 @@ class Submitter:
 
     def _claim(self, row: Any, began: float) -> Claim:
         settings = self._settings
-        settled_at = row.database_now
-        if row.last_send_at is not None:
-            settled_at = row.last_send_at + settings.call_deadline + settings.settle_time
         return Claim(
             company_guid=row.company_guid,
             customer_guid=row.customer_guid,
             attempt=row.attempt + 1,
             was_in_doubt=row.in_doubt,
-            is_conclusive=row.in_doubt and row.database_now >= settled_at,
+            is_conclusive=row.in_doubt and self._is_settled(row.last_send_at, row.database_now),
             send_before=began + (settings.lease - settings.call_deadline).total_seconds(),
             sealed_processor_key=row.sealed_processor_key,
             processor=row.processor,
             parked_count=row.parked_count,
+            lost_keys=self._lost_keys(row),
             submission=submission_of(
                 row, customer_uri=row.customer_uri, charge_uri=row.charge_uri, period=row.scheduled_at
             ),
         )
 
-    def _claim_new(self, session: Session, transaction: Transaction, *, send_before: float, now: datetime) -> Claim:
+    def _is_settled(self, last_send_at: datetime | None, now: datetime) -> bool:
+        """Whether a look-up at ``now`` sees whatever was sent by then."""
+        settings = self._settings
+        return last_send_at is None or now >= last_send_at + settings.call_deadline + settings.settle_time
+
+    def _lost_keys(self, source: Any) -> Sequence[str]:
+        if source.lost_since is None:
+            return ()
+        lost = source.last_send_at - source.lost_since
+        return lost_keys(source.submission_key, lost, self._settings.retry_policy, source.refusal_count)
+
+    def _claim_new(
+        self,
+        session: Session,
+        transaction: Transaction,
+        recoveries: Sequence[Recovery],
+        *,
+        send_before: float,
+        now: datetime,
+    ) -> Claim:
         # Claimed in the very INSERT, so no run can slip in between the request's commit and its call (D16).
         transaction.attempt = 1
         transaction.in_doubt = True
         transaction.leased_until = now + self._settings.lease
         transaction.last_send_at = now + self._settings.lease - self._settings.call_deadline
+        if recoveries and transaction.subscription_guid is not None:
+            invoice = session.get_one(Invoice, (transaction.company_guid, transaction.invoice_guid))
+            distrust(transaction, invoice.scheduled_at, recoveries)
+        was_in_doubt = transaction.lost_since is not None
         session.add(transaction)
         company = session.get_one(Company, transaction.company_guid)
         customer = session.get_one(Customer, (transaction.company_guid, transaction.customer_guid))
@@ -164,12 +196,13 @@ class Submitter:
             company_guid=transaction.company_guid,
             customer_guid=transaction.customer_guid,
             attempt=transaction.attempt,
-            was_in_doubt=False,
-            is_conclusive=False,
+            was_in_doubt=was_in_doubt,
+            is_conclusive=was_in_doubt and self._is_settled(transaction.last_send_at, now),
             send_before=send_before,
             sealed_processor_key=company.sealed_processor_key,
             processor=company.processor,
             parked_count=company.parked_count,
+            lost_keys=self._lost_keys(transaction),
             submission=submission_of(transaction, customer_uri=customer.processor_uri, charge_uri=charge_uri),
         )
 
@@ -184,6 +217,9 @@ class Submitter:
             if submission.customer_uri is None and submission.type is not SubmissionType.REFUND:
                 submission = self._with_customer(processor, claim)
                 customer_uri = submission.customer_uri
+            if claim.lost_keys:
+                key, answer = self._look_up_lost(processor, claim, submission)
+                return Outcome(claim, answer, customer_uri, key)
             if claim.was_in_doubt:
                 return Outcome(claim, processor.look_up(submission) or Silence.NOT_FOUND, customer_uri)
             if self._stopping.is_set() or time.monotonic() >= claim.send_before:
@@ -194,6 +230,32 @@ class Submitter:
         except Exception as error:  # an adapter's bug must not stop the others; it is reported as what it is
             log.exception("submission_crashed", company=claim.company_guid, transaction=claim.transaction_guid)
             return Outcome(claim, error, customer_uri)
+
+    def _look_up_lost(
+        self, processor: Processor, claim: Claim, submission: Submission
+    ) -> tuple[str, Receipt | Refused | Silence]:
+        """What the lost time left at the processor, and under which key.
+
+        Money under any of them is the transaction's. Only then does it matter how the last of its own keys ended:
+        that of another charge of the same period says nothing of this one.
+        """
+        own, _, _ = submission.key.rpartition("-")
+        last: tuple[str, Receipt | Refused | Silence] = (submission.key, Silence.NOT_FOUND)
+        for key in claim.lost_keys:
+            if self._stopping.is_set() or time.monotonic() >= claim.send_before:
+                return submission.key, Silence.NOT_SENT  # they are many: a request, or a lease, has an end
+            asked = replace(submission, key=key)
+            answer: Receipt | Refused | None
+            try:
+                answer = processor.look_up(asked)
+            except Refused as refused:
+                answer = refused
+            if isinstance(answer, Receipt) and answer.status is not ReceiptStatus.FAILED:
+                _check_amount(processor, asked, answer)
+                return key, answer
+            if answer is not None and key.rpartition("-")[0] == own:
+                last = (key, answer)
+        return last if claim.is_conclusive else (submission.key, Silence.NOT_FOUND)
 
     @staticmethod
     def _with_customer(processor: Processor, claim: Claim) -> Submission:
@@ -235,12 +297,24 @@ class Submitter:
         send_before = started + (self._settings.request_deadline - self._settings.call_deadline).total_seconds()
         with session.no_autoflush:  # the claim goes into the INSERT
             now = database_now(session)
+            recoveries = Recovery.all(session)
             claims = [
-                self._claim_new(session, transaction, send_before=send_before, now=now) for transaction in transactions
+                self._claim_new(session, transaction, recoveries, send_before=send_before, now=now)
+                for transaction in transactions
             ]
         session.commit()  # from here on a crash leaves a claim in doubt, which a run looks up
         outcomes = [self.perform(claim) for claim in claims]
         persist(session, lambda: self.record(session, outcomes, clock.utc_now(), Books))
+
+
+def _check_amount(processor: Processor, submission: Submission, receipt: Receipt) -> None:
+    """OutcomeUnknown if what a lost time left is of another amount: that the amount was changed is lost as well."""
+    for found in processor.find_records(submission, receipt.processor_uri):
+        if found.receipt.processor_uri == receipt.processor_uri and found.amount != submission.amount:
+            raise OutcomeUnknown(
+                f"The processor has {receipt.processor_uri} of {found.amount} cents under the key {submission.key}, "
+                f"where the books say {submission.amount}: a person has to resolve this"
+            )
 
 
 def submission_of(

@@ -66,6 +66,7 @@ def serving() -> Iterator[str]:
         "billy.secret_keys": new_secret_key(),
         "billy.processor_factory": "billy.processors.sandbox.Sandbox",
         "billy.log.level": "ERROR",
+        **{f"billy.limit.{what}": "off" for what in ("registrations", "failures_per_address", "failures_per_key")},
     }
     app = make_app(Settings.load(options))
     server = create_server(app, host="127.0.0.1", port=0, threads=8)

@@ -32,6 +32,7 @@ from tests.support.factories import Factories
 
 SQLITE = os.environ.get("BILLY_TEST_DATABASE", "postgresql") == "sqlite"
 SECRET_KEY = new_secret_key()
+UNLIMITED = {f"billy.limit.{name}": "off" for name in ("registrations", "failures_per_address", "failures_per_key")}
 
 _server: PostgresServer | None = None
 
@@ -105,6 +106,7 @@ def ini(request: pytest.FixtureRequest, database_url: str) -> dict[str, str]:
         "sqlalchemy.pool_size": "5",
         "billy.secret_keys": SECRET_KEY,
         "billy.processor_factory": "billy.processors.sandbox.Sandbox",
+        **UNLIMITED,
     }
     for mark in reversed(list(request.node.iter_markers("ini"))):
         options |= {name: str(value) for name, value in mark.args[0].items()}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from webtest import TestApp
 
 import billy
-from billy import clock
+from billy import clock, recovery
 from billy.billing_run import run
 from billy.scripts import common
 from billy.scripts import main as billy_command
@@ -34,6 +35,13 @@ def bill(world: World, *options: str) -> None:
     # To find out who can read an ini takes longer than a run, and is not what is tried here.
     common.read_ini = lambda ini, section=None: dict(world.options)
     billy_command(["process-transactions", str(world.ini_file), *options], standalone_mode=True)
+
+
+def recover(world: World) -> None:
+    """``billy recover --since`` an hour ago."""
+    with world.sessions() as sessions, sessions.begin() as session:
+        now = clock.utc_now()
+        recovery.recover(session, world.settings(), now - timedelta(hours=1), now, actor="torture")
 
 
 def settle(world: World) -> None:

@@ -13,7 +13,7 @@ from billy.errors import Unavailable
 from billy.models import Invoice
 from billy.secrets import Vault
 from billy.submission import Processors, Submitter
-from torture.acts import bill
+from torture.acts import bill, recover
 from torture.case import DATABASES, Case
 from torture.crash_points import IDEMPOTENT, RUN, Points
 from torture.processes import PATIENCE, Child
@@ -45,6 +45,7 @@ def cases(points: Points) -> Iterator[Case]:
         name = f"time/{database}/no-look-up-for-a-day"
         yield Case(name, crowd, _no_look_up_for_a_day, (1, "lost-after-charge"), options)
         yield Case(f"time/{database}/restored-back-up", crowd, _restored, (3,), IDEMPOTENT["on"])
+        yield Case(f"time/{database}/restored-and-recovered", crowd, _recovered, (3,), IDEMPOTENT["off"])
     yield Case("time/postgresql/clock-ahead", crowd, _clock_ahead, (1,))
 
 
@@ -137,6 +138,18 @@ def _restored(stage: Stage) -> None:
     with stage.theater.backed_up(stage) as restore:
         stage.do(bill)
         restore()
+        stage.tally.faults += 1
+        stage.settle()
+    verdict = stage.audit()
+    assert verdict.charges == 3, f"3 periods, {verdict.charges} charges"
+
+
+def _recovered(stage: Stage) -> None:
+    """The same, told to `billy recover`: then the processor need not forgive that a key comes again."""
+    with stage.theater.backed_up(stage) as restore:
+        stage.do(bill)
+        restore()
+        stage.do(recover)
         stage.tally.faults += 1
         stage.settle()
     verdict = stage.audit()

@@ -29,6 +29,8 @@ DELIVERY_SECONDS = 60
 NOBODY = "IV1111111111111111111111"
 
 OPTIONS = {
+    # Nothing is broken here, so nothing may be 503: a crowd before SQLite's one writer has to be waited for.
+    "billy.api.request_deadline": "60s",
     "billy.sandbox.latency": "0.02",
     # Here a process that is merely slow, on a busy machine, must not pass for one that was suspended.
     "billy.transaction.call_deadline": "2s",

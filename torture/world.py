@@ -31,6 +31,7 @@ OPTIONS = {
     "billy.api.request_deadline": "5s",
     # So that a few invoices take several batches.
     "billy.run.batch_size": "2",
+    "billy.limit.registrations": "off",
     "billy.log.level": "WARNING",
 }
 

@@ -45,6 +45,7 @@ def called_back_company(request: Request) -> Company:
     guid, key = request.matchdict["guid"], request.matchdict["callback_key"]
     company = request.db.get(Company, guid) if is_guid(guid) else None
     if company is None or not company.has_callback_key(request.registry["billy.vault"], key):
+        request.registry["billy.limits"].failed_authentication(request, "callback key", key)
         raise NotFound("No such callback")
     bind_contextvars(company=company.guid)
     return company

@@ -33,6 +33,9 @@ from billy.errors import (
     NotFound,
     OutcomeUnknown,
     Refused,
+    RegistrationClosed,
+    RegistrationTokenRequired,
+    TooManyRequests,
     Unavailable,
     ValidationError,
 )
@@ -44,7 +47,9 @@ STATUS: dict[type[BillyError], int] = {
     MoneyMoving: 409,
     DuplicateExternalIDError: 409,
     AuthenticationRequired: 401,
+    RegistrationClosed: 403,
     NotFound: 404,
+    TooManyRequests: 429,
     DatabaseUnavailable: 503,
     # A processor's, where a caller waits for its answer; submissions never raise.
     Refused: 400,
@@ -78,7 +83,10 @@ def billy_error(error: BillyError, request: Request) -> Response:
     errors = error.errors if isinstance(error, ValidationError) else None
     response = _answer(request, status, error.error_class, message, errors)
     if status == 401:
-        response.headers["WWW-Authenticate"] = 'Basic realm="Billy"'
+        scheme = "Bearer" if isinstance(error, RegistrationTokenRequired) else "Basic"
+        response.headers["WWW-Authenticate"] = f'{scheme} realm="Billy"'
+    if isinstance(error, TooManyRequests):
+        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
     if status == 503:
         log.warning("request_unavailable", error=error.error_class, cause=type(error.__cause__).__name__)
         seconds = getattr(error, "retry_after", None) or _RETRY_AFTER

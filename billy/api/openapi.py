@@ -31,6 +31,9 @@ from billy.errors import (
     DatabaseUnavailable,
     InvalidRequest,
     NotFound,
+    RegistrationClosed,
+    RegistrationTokenRequired,
+    TooManyRequests,
     ValidationError,
 )
 
@@ -38,7 +41,8 @@ DESCRIPTION = """\
 Plans, customers, subscriptions, invoices and transactions of a recurring-billing server.
 
 **Authentication.** HTTP basic: the API key is the user name, the password is ignored. `POST /v1/companies` answers
-with a key.
+with a key, if the server lets everyone register; else it wants its own token, or the operator registers companies.
+A key that opens nothing is 401, and 429 if it is tried too often; one that does is never refused for that.
 
 **Requests.** Parameters of a list are in the query string; those of everything else are in the body, as a form or as a
 JSON object, never in the query string. Parameters that an operation does not have are ignored. An empty text, and a
@@ -65,9 +69,11 @@ _OF_PYRAMID = {
     415: "`UnsupportedMediaType`: the body is neither a form nor JSON.",
     500: "`InternalServerError`: a bug of ours. Nothing is saved; report it with its `request_id`.",
 }
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 _HEADERS = {
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
-    503: {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}},
+    429: _RETRY_AFTER,
+    503: _RETRY_AFTER,
 }
 
 
@@ -113,7 +119,12 @@ def document(registry: Registry) -> Json:
                     "type": "http",
                     "scheme": "basic",
                     "description": "The API key is the user name; the password is ignored.",
-                }
+                },
+                "registration_token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The server's own token, to register with; if `billy.registration` is `token`.",
+                },
             },
         },
     }
@@ -161,6 +172,8 @@ class _Description:
     def security(self) -> list[Json]:
         if self.operation.permission is Permission.COMPANY:
             return [{"api_key": []}]
+        if self.operation.permission is Permission.REGISTRATION:
+            return [{}, {"registration_token": []}]
         return [{}, {"api_key": []}] if self.operation.route == "index" else []
 
     def path_parameters(self) -> Iterator[Json]:
@@ -212,6 +225,11 @@ class _Description:
             yield InvalidRequest
         if operation.permission is Permission.COMPANY:
             yield AuthenticationRequired
+            yield TooManyRequests
+        if operation.permission is Permission.REGISTRATION:
+            yield RegistrationTokenRequired
+            yield RegistrationClosed
+            yield TooManyRequests
         if "{" in operation.path:
             yield NotFound
         if operation.uses_database:

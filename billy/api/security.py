@@ -1,13 +1,14 @@
 """Who calls: API keys over HTTP basic authentication, and what they may do.
 
 The key is the user name; the password is ignored. A missing key, a malformed header and an unknown
-key are the same to us: nobody.
+key are the same to us: nobody. Only who keeps presenting keys that open nothing is told apart (``limits``).
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from enum import StrEnum
 
 from pyramid.config import Configurator
@@ -16,8 +17,10 @@ from pyramid.security import Allowed, Denied
 from structlog.contextvars import bind_contextvars
 
 from billy import clock
-from billy.errors import AuthenticationRequired
+from billy.api.limits import Limits
+from billy.errors import AuthenticationRequired, RegistrationClosed, RegistrationTokenRequired
 from billy.models import Company
+from billy.settings import Settings
 
 
 class Permission(StrEnum):
@@ -25,6 +28,8 @@ class Permission(StrEnum):
 
     PUBLIC = "public"
     """Nothing. A key may be sent; a wrong one is ignored."""
+    REGISTRATION = "registration"
+    """What ``billy.registration`` says: nothing, the operator's token, or it is not to be had."""
     COMPANY = "company"
     """A valid API key. Whose records it opens is settled by how they are found (``contexts``)."""
 
@@ -33,6 +38,8 @@ def authenticated(request: Request) -> Company:
     """The company whose key the caller presented; AuthenticationRequired without one."""
     company: Company | None = request.identity
     if company is None:
+        if request.api_key is not None:
+            _limits(request).failed_authentication(request, "API key", request.api_key)
         raise AuthenticationRequired("A valid API key is required, as the user name of HTTP basic authentication")
     return company
 
@@ -57,6 +64,9 @@ class SecurityPolicy:
         """Whether the caller has a permission."""
         if permission == Permission.PUBLIC:
             return Allowed("the view is public")
+        if permission == Permission.REGISTRATION:
+            _check_registration(request)
+            return Allowed("the caller may register")
         if permission == Permission.COMPANY and self.identity(request) is not None:
             return Allowed("the API key is valid")
         return Denied("there is no valid API key")
@@ -71,12 +81,32 @@ class SecurityPolicy:
 
 
 def _identify(request: Request) -> Company | None:
-    if request.api_key is None:
+    if request.api_key is None or _limits(request).is_refused("API key", request.api_key):
         return None
     company = Company.of_api_key(request.connection, request.api_key, clock.utc_now())
     if company is not None:
         bind_contextvars(company=company.guid)
     return company
+
+
+def _check_registration(request: Request) -> None:
+    settings: Settings = request.registry["billy.settings"]
+    if settings.registration == "closed":
+        raise RegistrationClosed("The companies of this server are registered by its operator: billy create-company")
+    if settings.registration_token is None:
+        return
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise RegistrationTokenRequired("To register takes this server's token: Authorization: Bearer <token>")
+    if not hmac.compare_digest(token.encode("utf-8", "replace"), settings.registration_token.encode()):
+        _limits(request).failed_authentication(request, "registration token", token)
+        raise RegistrationTokenRequired("This is not the token with which this server registers companies")
+
+
+def _limits(request: Request) -> Limits:
+    limits: Limits = request.registry["billy.limits"]
+    return limits
 
 
 def presented_key(request: Request) -> str | None:

@@ -1,4 +1,4 @@
-"""What surrounds every request, from the outside in: its id and log line, CORS, the limit of its body."""
+"""What surrounds every request, from the outside in: its id, log line and headers, CORS, the limit of its body."""
 
 from __future__ import annotations
 
@@ -26,6 +26,17 @@ log = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 
+# For browsers, on every answer; the page of /docs has a policy of its own. No Strict-Transport-Security: that is
+# for whoever ends TLS, and owns the name. Cross-Origin-Resource-Policy does not stop the origins of
+# ``api.allowed_origins``, which ask by CORS: it stops those who embed.
+_SECURITY = (
+    ("Cache-Control", "no-store"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+
 _CORS = {
     "Access-Control-Allow-Credentials": "true",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
@@ -36,7 +47,7 @@ _PREFLIGHT_SECONDS = "600"
 
 
 def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
-    """Name the request, answer with that name, and log how it ended.
+    """Name the request, answer with that name and what browsers should know, and log how it ended.
 
     ``request.id`` is the caller's X-Request-Id if that is a sane one; ``request.started`` is
     ``time.monotonic()`` at the first attempt.
@@ -50,7 +61,10 @@ def request_tween_factory(handler: Handler, registry: Registry) -> Handler:
         clear_contextvars()
         bind_contextvars(request_id=request.id)
         response = handler(request)
-        response.headers["X-Request-Id"] = request.id
+        headers = response.headerlist
+        present = {name for name, _ in headers}
+        headers += [header for header in _SECURITY if header[0] not in present]
+        headers.append(("X-Request-Id", request.id))
         exception = getattr(request, "exception", None)
         route = getattr(request, "matched_route", None)
         log.info(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 from billy.client.nouns import Companies, Customers, Invoices, Plans, ServerItself, Subscriptions, Transactions
 from billy.client.parameters import body_of
@@ -20,9 +20,18 @@ class Client:
     certificate authorities of ``REQUESTS_CA_BUNDLE`` if that is set.
     """
 
-    def __init__(self, url: str, api_key: str | None = None, **options: Unpack[Options]) -> None:
-        """``url`` ends before ``/v1``. Without a key there are only ``companies.create``, and the server itself."""
-        self._transport = transport = Transport(url, api_key, **options)
+    def __init__(
+        self,
+        url: str,
+        api_key: str | None = None,
+        registration_token: str | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        """``url`` ends before ``/v1``. Without a key there are only ``companies.create``, and the server itself.
+
+        ``registration_token`` is for a server that registers companies for those only who have it.
+        """
+        self._transport = transport = Transport(url, api_key, registration_token, **options)
         self.api_key = api_key
         """Keep it where you keep secrets: the server cannot tell it again."""
         self.company: Company | None = None
@@ -43,11 +52,12 @@ class Client:
         processor_key: str,
         processor: str | None = None,
         name: str | None = None,
+        registration_token: str | None = None,
         idempotency_key: str | None = None,
         **options: Unpack[Options],
-    ) -> Client:
+    ) -> Self:
         """Register a company, and be its client; what it takes is said at ``companies.create``."""
-        with cls(url, **options) as anonymous:
+        with cls(url, None, registration_token, **options) as anonymous:
             company = anonymous.companies.create(
                 processor_key=processor_key, processor=processor, name=name, idempotency_key=idempotency_key
             )
@@ -74,7 +84,7 @@ class Client:
         """Close the connections that are kept open."""
         self._transport.close()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

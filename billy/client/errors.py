@@ -23,6 +23,8 @@
         │   ├── RequestEntityTooLarge         more bytes than the server takes
         │   └── UnsupportedMediaType          neither a form nor JSON
         ├── AuthenticationRequired        no key, or one that is not valid (any more)
+        │   └── RegistrationTokenRequired     the server registers companies for those only who have its token
+        ├── RegistrationClosed            the server's companies are registered by its operator
         ├── NotFound                      no such record of this company
         ├── IdempotencyKeyInUse           a request with this key is still being answered
         ├── TooManyRequests               slow down
@@ -169,6 +171,14 @@ class UnsupportedMediaType(InvalidRequest):
 
 class AuthenticationRequired(ApiError):
     """The API key is missing, unknown or expired."""
+
+
+class RegistrationTokenRequired(AuthenticationRequired):
+    """The server registers companies for those only who have its token: ``registration_token``."""
+
+
+class RegistrationClosed(ApiError):
+    """The server's companies are registered by its operator."""
 
 
 class NotFound(ApiError):

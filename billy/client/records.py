@@ -38,6 +38,8 @@ class Company:
     name: str | None
     api_key: str = field(repr=False)
     """The key of the request; on registration the new one, which is shown this once."""
+    processor: str
+    """The payment processor that moves its money."""
     callback_key: str | None = field(default=None, repr=False)
     """The secret in the address that the processor calls, where the server is set up to show it."""
     created_at: datetime

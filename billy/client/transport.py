@@ -48,7 +48,8 @@ from billy.client.errors import (
     kind_of,
 )
 
-log = logging.getLogger("billy.client")
+logger = logging.getLogger("billy.client")
+logger.addHandler(logging.NullHandler())  # silent, unless the program that uses us logs
 
 MOST_BYTES = 64 * 1024 * 1024
 """A longer answer is none of Billy's: a page of a thousand invoices with a thousand lines each is not asked for."""
@@ -137,9 +138,15 @@ class _Response:
         return word if isinstance(word, str) else None
 
 
-class _Anonymous(AuthBase):
-    # Without any, requests would look into ~/.netrc.
+class _Bearer(AuthBase):
+    """With a token, or with none: without any ``AuthBase``, requests would look into ~/.netrc."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
     def __call__(self, request: Any) -> Any:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
 
@@ -150,6 +157,7 @@ class Transport:
         self,
         url: str,
         api_key: str | None,
+        registration_token: str | None = None,
         *,
         connect_timeout: float = 5.0,
         timeout: float = 30.0,
@@ -159,7 +167,7 @@ class Transport:
         watch: Callable[[Answer], None] | None = None,
     ) -> None:
         self.url = _checked_url(url)
-        self._auth = _Anonymous() if api_key is None else HTTPBasicAuth(_checked_key(api_key), "")
+        self._auth = _auth(api_key, registration_token)
         self._timeouts = (connect_timeout, timeout)
         self._deadline = deadline
         self._retries = retries
@@ -244,7 +252,7 @@ class Transport:
         passes = isinstance(failure, ConnectionFailed | IdempotencyKeyInUse) or failure.status in RETRIED
         if not passes or attempts > self._retries or time.monotonic() + pause >= request.give_up:
             return False
-        log.warning("%s %s is sent again in %.2f s: %s", request.method, request.shown, pause, failure)
+        logger.warning("%s %s is sent again in %.2f s: %s", request.method, request.shown, pause, failure)
         time.sleep(pause)
         return True
 
@@ -361,10 +369,17 @@ def _checked_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def _checked_key(api_key: str) -> str:
-    if _KEY.match(api_key) is None or ":" in api_key:
-        raise ValueError("That is no API key")  # and not what it is
-    return api_key
+def _auth(api_key: str | None, registration_token: str | None) -> AuthBase:
+    if api_key is not None and registration_token is not None:
+        raise ValueError("A company's key and a registration token exclude each other")
+    # What is wrong is not told: it may be right but for a line break.
+    if api_key is not None:
+        if _KEY.match(api_key) is None or ":" in api_key:
+            raise ValueError("That is no API key")
+        return HTTPBasicAuth(api_key, "")
+    if registration_token is not None and _KEY.match(registration_token) is None:
+        raise ValueError("That is no registration token")
+    return _Bearer(registration_token)
 
 
 def _checked_idempotency_key(key: str) -> str:

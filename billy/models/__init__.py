@@ -13,6 +13,8 @@ transaction         one movement of money, its failures and the processor's even
 dispute             a charge that the customer's bank was asked to take back
 audit               what operators did by hand
 run                 the scheduler's diary
+rate_limit          what is refused above a rate
+recovery            what a restored back-up may lack
 base                composite keys, UTC instants, locks
 plain               records without the ORM, to be read
 ==================  =============================================================================
@@ -20,12 +22,14 @@ plain               records without the ORM, to be read
 
 from billy.models.audit import AuditEntry
 from billy.models.base import Base, lock
-from billy.models.company import ApiKey, Company
+from billy.models.company import ApiKey, Company, find_of_any_company, of_any_company
 from billy.models.customer import Customer
 from billy.models.dispute import Dispute, DisputeState, disputed
 from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
 from billy.models.lifecycle import InvoiceStatus, SubmitStatus, TransactionStatus
 from billy.models.plan import Plan, PlanType
+from billy.models.rate_limit import RateLimit
+from billy.models.recovery import Recovery
 from billy.models.retry import RetryPolicy
 from billy.models.run import BillingRun
 from billy.models.schedule import Frequency
@@ -47,6 +51,8 @@ __all__ = [
     "InvoiceType",
     "Plan",
     "PlanType",
+    "RateLimit",
+    "Recovery",
     "RetryPolicy",
     "SubmitStatus",
     "Subscription",
@@ -56,7 +62,9 @@ __all__ = [
     "TransactionStatus",
     "TransactionType",
     "disputed",
+    "find_of_any_company",
     "lock",
     "lock_invoice",
     "lock_invoices",
+    "of_any_company",
 ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hmac
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, String, bindparam, update
+from sqlalchemy import ColumnElement, Connection, Select, String, bindparam, select, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from billy.guid import new_guid, new_key
@@ -135,6 +135,14 @@ class Company(Base):
             self.sealed_callback_secret = vault.rotate(self.sealed_callback_secret)
         self.updated_at = now
 
+    def replace_processor_key(self, vault: Vault, key: str, now: datetime) -> None:
+        """Use another key of the same account from now on: what waited for it goes on, and the callback is
+        registered anew."""
+        self.sealed_processor_key = vault.seal(key)
+        self.callback_registered_at = None
+        self.unpark(now)
+        self.updated_at = now
+
     def park(self, now: datetime) -> None:
         """The processor refused the company's key: leave it alone, longer each time."""
         pause = PARKING[min(self.parked_count, len(PARKING) - 1)]
@@ -148,6 +156,26 @@ class Company(Base):
             self.parked_count = 0
             self.parked_until = None
             self.updated_at = now
+
+
+Own = TypeVar("Own", bound=Owned)
+
+
+def of_any_company(model: type[Owned]) -> ColumnElement[bool]:
+    """A condition that is always true, and lets a query without a company use the keys that begin with one.
+
+    The database asks such a key once for each company, where it would read the table else.
+    """
+    return model.company_guid.in_(select(Company.guid))
+
+
+def find_of_any_company(session: Session, model: type[Own], guid: str) -> Own | None:
+    """A record by its guid alone, whichever company has it; None if none has.
+
+    Without its company: an operator, who may see them all, reads the guid in a log line.
+    """
+    found: Own | None = session.scalars(select(model).where(of_any_company(model), model.guid == guid)).one_or_none()
+    return found
 
 
 class ApiKey(Owned):

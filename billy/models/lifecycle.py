@@ -13,7 +13,8 @@ Nothing else assigns a status, and it does so in one form::
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, StrEnum
 from typing import Generic, TypeVar
 
@@ -46,7 +47,7 @@ class SubmitStatus(StrEnum):
 
 
 class TransactionStatus(StrEnum):
-    """What the processor says of a transaction that it has a record of; ``None`` before that."""
+    """What the processor says of a transaction that it has a record of; null before that."""
 
     PENDING = "pending"
     SUCCEEDED = "succeeded"
@@ -67,6 +68,7 @@ class SubmitEvent(StrEnum):
     """What may happen to a submission."""
 
     CANCEL = "cancel"
+    RETRY = "retry"
     ACCEPTED = "accepted"
     DECLINED = "declined"
     DECLINED_FOR_GOOD = "declined for good"
@@ -136,21 +138,47 @@ class Lifecycle(Generic[S, E]):
         return self._cells[event, state] is not REFUSE
 
     def markdown(self) -> str:
-        """The table and its diagram (Mermaid), for the documentation."""
+        """The table and its diagram, for the documentation."""
         names = [_label(state) for state in self.states]
         lines = [f"| {self.name} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-        arrows: dict[tuple[str, str], list[str]] = {}
         for event in (*self.commands, *self.facts):
             kind = "command" if event in self.commands else "fact"
             cells = [self._cells[event, state] for state in self.states]
             labels = [cell.value if isinstance(cell, _Refuse) else _label(cell) for cell in cells]
             lines.append(f"| {event.value} ({kind}) | " + " | ".join(labels) + " |")
-            for start, end in zip(names, labels, strict=True):
-                if end not in (start, REFUSE.value):
-                    arrows.setdefault((start, end), []).append(event.value)
-        diagram = ["```mermaid", "stateDiagram-v2", f"    [*] --> {_label(self.initial)}"]
-        diagram += [f"    {start} --> {end}: {', '.join(events)}" for (start, end), events in arrows.items()]
-        return "\n".join([*lines, "", *diagram, "```"])
+        return "\n".join([*lines, "", "```text", *self.diagram(), "```"])
+
+    def diagram(self) -> list[str]:
+        """Every change of state as an arrow between columns: lines of text, which need nothing to be drawn."""
+        arrows = [
+            (self.states.index(state), self.states.index(cell), f" {event.value} ")
+            for (event, state), cell in self._cells.items()
+            if not isinstance(cell, _Refuse) and cell is not state
+        ]
+        names = [_label(state) for state in self.states]
+        width = max(
+            *(len(name) + 2 for name in names),
+            *(math.ceil((len(label) + 6) / abs(start - end)) for start, end, label in arrows),
+        )
+        column = [width * number + width // 2 for number in range(len(names))]
+        marks = ["(new)" if state is self.initial else "|" for state in self.states]
+        lines = [
+            _line((place - len(text) // 2, text) for place, text in zip(column, texts, strict=True))
+            for texts in (names, marks)
+        ]
+        for start, end, label in arrows:
+            left, right = sorted((column[start], column[end]))
+            shaft = label.center(right - left - 2, "-")
+            arrow = f"{shaft}>" if start < end else f"<{shaft}"
+            lines.append(_line([*((place, "|") for place in column), (left + 1, arrow)]))
+        return lines
+
+
+def _line(texts: Iterable[tuple[int, str]]) -> str:
+    line = ""
+    for place, text in texts:
+        line = line[:place].ljust(place) + text + line[place + len(text) :]
+    return line
 
 
 def _label(state: object) -> str:
@@ -190,11 +218,16 @@ SUBMISSION: Lifecycle[SubmitStatus, SubmitEvent] = Lifecycle(
     "transaction.submit_status",
     states=tuple(SubmitStatus),
     initial=_S.STAGED,
-    commands={SubmitEvent.CANCEL: "Only a transaction that is still open can be canceled"},
+    commands={
+        SubmitEvent.CANCEL: "Only a transaction that is still open can be canceled",
+        SubmitEvent.RETRY: "Only a transaction that is still open can be retried",
+    },
     facts=(SubmitEvent.ACCEPTED, SubmitEvent.DECLINED, SubmitEvent.DECLINED_FOR_GOOD, SubmitEvent.UNANSWERED),
     table={
         #                              STAGED       RETRYING     DONE     FAILED     CANCELED
         SubmitEvent.CANCEL: (_S.CANCELED, _S.CANCELED, REFUSE, REFUSE, REFUSE),
+        # What failed for good is charged by a new transaction: this one may have a record at the processor.
+        SubmitEvent.RETRY: (_S.STAGED, _S.RETRYING, REFUSE, REFUSE, REFUSE),
         # The processor has a record: also when we had given the submission up.
         SubmitEvent.ACCEPTED: (_S.DONE, _S.DONE, _S.DONE, _S.DONE, _S.DONE),
         SubmitEvent.DECLINED: (_S.RETRYING, _S.RETRYING, _S.DONE, _S.FAILED, _S.CANCELED),
@@ -221,6 +254,22 @@ TRANSACTION: Lifecycle[TransactionStatus, ProcessorEvent] = Lifecycle(
     },
 )
 
+INTRODUCTION = """\
+# Life cycles
+
+Each status has one table: a row is an event, a column the state that it finds, a cell the state that it leaves. A
+*command* comes from a caller and may be refused (400, or 409 where only the moment is wrong). A *fact* comes from the
+processor and may not: the money has moved, whatever we think of it. Below each table the same as a picture: an arrow is
+a change, and what leaves a state as it is has none.
+
+An invoice follows all of its charges: `paid` if one of them succeeded; otherwise nothing while one is open or pending;
+otherwise `unpaid`. So a late success of an old charge settles the invoice, and a late refusal of one that was replaced
+changes nothing.
+
+(This page is printed: `python -m billy.models.lifecycle > docs/lifecycle.md`.)
+"""
+
 if __name__ == "__main__":
+    print(INTRODUCTION)
     for lifecycle in (INVOICE, SUBMISSION, TRANSACTION):
         print(f"## {lifecycle.name}\n\n{lifecycle.markdown()}\n")

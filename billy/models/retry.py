@@ -29,6 +29,17 @@ class RetryPolicy:
         """When to try again after the ``refusals``-th soft refusal (counted from 1)."""
         return now + _jittered(self.after_refusal, refusals)
 
+    def most_tries_within(self, span: timedelta, refusals: int) -> int:
+        """How many tries a time of that length may hold, the first at its beginning, after ``refusals`` before it."""
+        tries, needed = 1, timedelta(0)
+        while not self.is_spent(refusals + tries):
+            pause = self.after_refusal[min(refusals + tries, len(self.after_refusal)) - 1]
+            needed += pause * (1 - JITTER)
+            if needed > span:
+                break
+            tries += 1
+        return tries
+
     def next_after_silence(self, now: datetime, silences: int, *, retry_after: float | None = None) -> datetime:
         """When to try again after the ``silences``-th failure to get an answer in a row (counted from 1).
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from dateutil.relativedelta import relativedelta
 
@@ -44,4 +45,10 @@ def due_at(started_at: datetime, frequency: Frequency, interval: int, number: in
     ``interval`` is the number of ``frequency`` units in a period. The time of day and the zone are
     those of ``started_at``.
     """
-    return started_at + relativedelta(**{_UNIT[frequency]: interval * number})  # type: ignore[arg-type]  # one int key
+    return started_at + _span(frequency, interval * number)
+
+
+@lru_cache(maxsize=4096)
+def _span(frequency: Frequency, number: int) -> relativedelta:
+    # Making one takes longer than adding it.
+    return relativedelta(**{_UNIT[frequency]: number})  # type: ignore[arg-type]  # one int key

@@ -6,7 +6,7 @@ thousand and the API by one, and there must be one rule for both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import SimpleNamespace
@@ -20,6 +20,7 @@ from billy.models.base import EXTERNAL_ID_LENGTH, STATEMENT_LENGTH, URI_LENGTH, 
 from billy.models.invoice import Invoice, lock_invoices, new_charge, new_invoice
 from billy.models.lifecycle import INVOICE, InvoiceEvent, InvoiceStatus
 from billy.models.plan import Plan, PlanType
+from billy.models.recovery import Recovery, distrust, doubt_about
 from billy.models.schedule import Frequency, due_at
 from billy.models.transaction import Transaction, TransactionType
 
@@ -118,10 +119,13 @@ class Subscription(Owned):
     def move_open_invoices(self, session: Session, now: datetime) -> None:
         """Charge its unpaid invoices to its present instrument; MoneyMoving as above."""
         assert self.funding_instrument_uri is not None
-        for invoice in self._lock_unpaid(session):
+        unpaid = self._lock_unpaid(session)
+        recoveries = Recovery.all(session)
+        for invoice in unpaid:
             charge = invoice.change_instrument(self.funding_instrument_uri, now)
             session.flush()  # the old charge is canceled before the new one is alive: uq_transaction_charge_alive
             if charge is not None:
+                distrust(charge, invoice.scheduled_at, recoveries)
                 session.add(charge)
 
     def _lock_unpaid(self, session: Session) -> list[Invoice]:
@@ -163,6 +167,11 @@ class DueSubscription:
     started_at: datetime
     next_invoice_at: datetime
     invoice_count: int
+
+    @property
+    def is_charged(self) -> bool:
+        """Whether its invoices are charged when they are filed; else they wait for an instrument, or nothing is due."""
+        return self.funding_instrument_uri is not None and self.amount > 0
 
     @classmethod
     def of(cls, subscription: Subscription) -> DueSubscription:
@@ -214,11 +223,14 @@ class Filed:
     transactions: list[dict[str, Any]] = field(default_factory=list)
 
 
-def file_missed(due: DueSubscription, now: datetime, *, most: int = 1000) -> Filed:
+def file_missed(
+    due: DueSubscription, now: datetime, *, most: int = 1000, recoveries: Sequence[Recovery] = ()
+) -> Filed:
     """The invoices of all periods that have begun by ``now``, oldest first, ``most`` of them at once.
 
     Where more periods were missed, ``next_invoice_at`` still is in the past afterwards, and the next call
-    goes on from there. Nothing is written here.
+    goes on from there. What the books may have lost by then is looked up before it is charged
+    (``recoveries``). Nothing is written here.
     """
     filed = Filed(due.invoice_count, due.next_invoice_at)
     while filed.next_invoice_at <= now and len(filed.invoices) < most:
@@ -234,9 +246,10 @@ def file_missed(due: DueSubscription, now: datetime, *, most: int = 1000) -> Fil
             appears_on_statement_as=due.appears_on_statement_as,
             funding_instrument_uri=due.funding_instrument_uri,
         )
-        if due.funding_instrument_uri is not None and due.amount:
+        if due.is_charged:
             invoice["status"] = INVOICE.after(InvoiceEvent.CHARGE, invoice["status"])
-            filed.transactions.append(new_charge(now, SimpleNamespace(**invoice), amount=due.amount, number=1))
+            charge = new_charge(now, SimpleNamespace(**invoice), amount=due.amount, number=1)
+            filed.transactions.append({**charge, **doubt_about(filed.next_invoice_at, recoveries)})
         filed.invoices.append(invoice)
         filed.invoice_count += 1
         filed.next_invoice_at = due_at(due.started_at, due.frequency, due.interval, filed.invoice_count)

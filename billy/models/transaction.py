@@ -134,6 +134,9 @@ class Transaction(Owned):
     """Claims so far; an answer is recorded only while it still is the claimed one (fencing token)."""
     in_doubt: Mapped[bool]
     """The processor may have acted on it and we do not know: look up, never send."""
+    lost_since: Mapped[datetime | None]
+    """Set while a restored back-up may lack sends of it: from this instant on, under this submission key or a later
+    one (``billy.models.recovery``)."""
     last_send_at: Mapped[datetime | None]
     """Database clock: no send of the current submission key starts after this instant."""
     leased_until: Mapped[datetime | None]
@@ -169,6 +172,15 @@ class Transaction(Owned):
         """Give an open transaction up; it must not be in doubt."""
         assert not self.in_doubt, f"{self} is in doubt and cannot be canceled"
         self.submit_status = SUBMISSION.after(SubmitEvent.CANCEL, self.submit_status)
+        self.updated_at = now
+
+    def retry(self, now: datetime) -> None:
+        """Let the next run take it instead of a later one; InvalidOperationError once it is closed.
+
+        Nothing else changes: one in doubt is looked up still, and another refusal counts as one.
+        """
+        self.submit_status = SUBMISSION.after(SubmitEvent.RETRY, self.submit_status)
+        self.next_attempt_at = min(self.next_attempt_at, now)
         self.updated_at = now
 
     def accept(self, processor_uri: str, status: TransactionStatus, now: datetime) -> None:
@@ -207,8 +219,18 @@ class Transaction(Owned):
         self.next_attempt_at = now
         self._release(in_doubt=in_doubt)
 
+    def resume(self, policy: RetryPolicy, now: datetime) -> None:
+        """Nothing of it was lost with the books: it goes on.
+
+        After a refusal with a whole pause, because when that one began is not known any more.
+        """
+        self.next_attempt_at = policy.next_after_refusal(now, self.refusal_count) if self.refusal_count else now
+        self._release()
+
     def _release(self, *, in_doubt: bool = False) -> None:
         self.in_doubt = in_doubt
+        if not in_doubt:
+            self.lost_since = None
         self.leased_until = None
 
     def duplicate(self, processor_uri: str, status: TransactionStatus, now: datetime) -> Transaction:
@@ -277,6 +299,7 @@ def new_transaction(
         "submission_key": f"{key_stem or guid}-1",
         "attempt": 0,
         "in_doubt": False,
+        "lost_since": None,
         "last_send_at": None,
         "leased_until": None,
         "next_attempt_at": now,

@@ -32,7 +32,7 @@ from importlib import metadata
 from typing import Any, ClassVar
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from billy.errors import (
     InvalidCallbackPayload,
@@ -44,7 +44,7 @@ from billy.errors import (
     Unavailable,
 )
 from billy.processors.answers import Lost, json_of, text_of
-from billy.processors.balanced_codes import is_hard
+from billy.processors.balanced_codes import REFUSALS
 from billy.processors.balanced_wire import (
     URI,
     Call,
@@ -58,7 +58,8 @@ from billy.processors.balanced_wire import (
     to_path,
 )
 from billy.processors.base import Callback, Receipt, ReceiptStatus, Record, Submission, SubmissionType
-from billy.processors.http import Deadline, HttpClient
+from billy.processors.http import Deadline
+from billy.processors.service import URL, Service, ServiceOptions, answers_lost_as, only_asking
 
 log = structlog.get_logger(__name__)
 
@@ -76,51 +77,32 @@ def _user_agent() -> str:
         return "billy"
 
 
-class BalancedOptions(BaseModel):
+class BalancedOptions(ServiceOptions):
     """The options ``billy.balanced.…``."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_url: str = Field(
         default="https://api.balancedpayments.com",
-        pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?$",
+        pattern=URL,
         description="Where the service is; http only for a simulator.",
-    )
-    connect_timeout: float = Field(default=3.0, gt=0, description="Seconds that connecting may take.")
-    read_timeout: float = Field(
-        default=30.0,
-        gt=0,
-        description="Seconds of silence after which an answer is lost; the call's deadline may end it earlier.",
     )
     user_agent: str = Field(
         default_factory=_user_agent, pattern=r"^[ -~]{1,200}$", description="How Billy names itself."
     )
-    pool_size: int = Field(default=64, ge=1, le=1000, description="Idle connections that a process keeps.")
 
 
-class Balanced:
-    """The factory of adapters, and the connections that they share."""
+class Balanced(Service):
+    """Balanced Payments."""
 
     name: ClassVar[str] = "balanced"
     options: ClassVar[type[BaseModel]] = BalancedOptions
 
     def __init__(self, options: BalancedOptions, *, call_deadline: float) -> None:
-        self.settings = options
-        self.call_deadline = call_deadline
-        self.http = HttpClient(
-            options.base_url.rstrip("/"),
-            connect_timeout=options.connect_timeout,
-            read_timeout=options.read_timeout,
-            pool_size=options.pool_size,
-        )
+        super().__init__(options, call_deadline=call_deadline)
         self._creating = [threading.Lock() for _ in range(64)]
 
     def __call__(self, processor_key: str) -> BalancedProcessor:
         """The adapter for one company."""
         return BalancedProcessor(self, processor_key)
-
-    def __repr__(self) -> str:
-        return f"<Balanced {self.settings.base_url}>"
 
     def creating(self, processor_key: str, customer_guid: str) -> threading.Lock:
         """The lock under which a customer is looked for and made. Others may share it."""
@@ -212,7 +194,7 @@ class BalancedProcessor:
         if alive or not receipts:
             return next(iter(alive), None)
         if _was_refused(made[0], submission):
-            raise Refused(receipts[0].message or "", code=receipts[0].code, hard=is_hard(receipts[0].code))
+            raise Refused(receipts[0].message or "", code=receipts[0].code, hard=REFUSALS.is_hard(receipts[0].code))
         return receipts[0]
 
     def find_records(self, submission: Submission, processor_uri: str | None) -> Sequence[Record]:
@@ -264,21 +246,14 @@ class BalancedProcessor:
     @contextmanager
     def _call(self, lost: type[Unavailable] | type[OutcomeUnknown] = Unavailable) -> Iterator[Call]:
         """One call of the protocol. What is ``lost`` matters only where money moves."""
-        try:
+        with answers_lost_as(lost):
             yield Call(self._balanced.http, self._headers, Deadline(self._balanced.call_deadline))
-        except Lost as error:
-            if lost is OutcomeUnknown:
-                raise OutcomeUnknown(str(error)) from error
-            raise Unavailable(str(error), retry_after=error.retry_after) from error
 
     @contextmanager
     def _asking(self) -> Iterator[Call]:
         """A call that changes nothing: whatever stands in its way, it can be made again."""
-        try:
-            with self._call() as call:
-                yield call
-        except Refused as refused:
-            raise Unavailable(f"Balanced refuses to tell: {refused}") from refused
+        with only_asking("Balanced"), self._call() as call:
+            yield call
 
 
 # --- what is sent ---

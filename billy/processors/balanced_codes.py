@@ -1,28 +1,14 @@
 """Balanced's ``category_code`` of each refusal, and whether asking again another day may help.
 
-A soft refusal uses up one retry of ``billy.transaction.maximum_retry``; a hard one ends the transaction.
-What is not in the table is soft: to ask once too often costs less than to give up a customer who would have
-paid. The last column is where the code's meaning is known from: the vendor's documentation (D), its published
+The last column is where the code's meaning is known from: the vendor's documentation (D), its published
 executable specification (S), or recorded answers (R); "ours" is a judgement of this file.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from billy.processors.service import HARD, SOFT, Refusal, Refusals
 
-
-class Refusal(NamedTuple):
-    """A code."""
-
-    code: str
-    hard: bool
-    reason: str
-    source: str
-
-
-HARD, SOFT = True, False
-
-REFUSALS = (
+REFUSALS = Refusals(
     # The bank's own no, 402. Balanced does not pass on why (its texts are not to be parsed), so it may pass.
     Refusal("card-declined", SOFT, "the bank declined: no funds, a limit, a suspicion", "R"),
     Refusal("authorization-failed", SOFT, "the bank did not authorise the card", "D"),
@@ -64,24 +50,6 @@ REFUSALS = (
     # This adapter's own.
     Refusal("invalid-uri", HARD, "a stored URI is not one of Balanced", "ours"),
 )
-"""The table of ``docs/processors.md``, which a test compares."""
-
-_HARD = frozenset(refusal.code for refusal in REFUSALS if refusal.hard)
-
-
-def is_hard(code: str | None) -> bool:
-    """Whether a refusal with this code is for good."""
-    return code in _HARD
-
-
-def markdown() -> str:
-    """The table, for the documentation."""
-    rows = (
-        f"| `{refusal.code}` | {'hard' if refusal.hard else 'soft'} | {refusal.reason} | {refusal.source} |"
-        for refusal in REFUSALS
-    )
-    return "\n".join(["| code | | what it says | source |", "|---|---|---|---|", *rows])
-
 
 if __name__ == "__main__":
-    print(markdown())
+    print(REFUSALS.markdown())

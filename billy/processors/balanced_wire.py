@@ -16,7 +16,7 @@ import orjson
 
 from billy.errors import InvalidURIFormat, Misconfigured, Refused, Unavailable
 from billy.processors.answers import Lost, json_of, retry_after, text_of
-from billy.processors.balanced_codes import is_hard
+from billy.processors.balanced_codes import REFUSALS
 from billy.processors.http import AnswerLost, Deadline, HttpClient, NotSent
 
 META_LENGTH = 255
@@ -134,7 +134,8 @@ def _refusal(told: Mapping[str, Any] | None, status: int) -> Refused | None:
     error = errors[0] if isinstance(errors, list) and errors else None
     if not isinstance(error, dict) or not (code := text_of(error.get("category_code"), 64)):
         return None  # not the service's own words: a proxy's perhaps
-    return Refused(text_of(error.get("description"), 500) or code, code=code, number=status, hard=is_hard(code))
+    message = text_of(error.get("description"), 500) or code
+    return Refused(message, code=code, number=status, hard=REFUSALS.is_hard(code))
 
 
 def _items(envelope: Mapping[str, Any], kind: str) -> list[Resource]:

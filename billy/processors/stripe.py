@@ -38,7 +38,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from billy.errors import (
     InvalidCallbackPayload,
@@ -61,7 +61,8 @@ from billy.processors.base import (
     Submission,
     SubmissionType,
 )
-from billy.processors.http import Deadline, HttpClient
+from billy.processors.http import Deadline
+from billy.processors.service import URL, Service, ServiceOptions, answers_lost_as, only_asking
 from billy.processors.stripe_events import EVENTS, check_signature, instant_of, read_event, subject_of
 from billy.processors.stripe_records import ENDED_BY_US, RECORDS, amount_of, dispute_of, outcome_of, receipt_of
 from billy.processors.stripe_wire import (
@@ -88,15 +89,14 @@ CLOCKS_DIFFER = timedelta(hours=1)
 """By less than this, ours and Stripe's. A look-up reads a page of records more for it at most."""
 
 
-class StripeOptions(BaseModel):
+class StripeOptions(ServiceOptions):
     """The options ``billy.stripe.…``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     base_url: str = Field(
-        default="https://api.stripe.com",
-        pattern=r"^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?/?$",
-        description="Where the service is; http only for a simulator.",
+        default="https://api.stripe.com", pattern=URL, description="Where the service is; http only for a simulator."
+    )
+    read_timeout: float = Field(
+        default=20.0, gt=0, description=ServiceOptions.model_fields["read_timeout"].description
     )
     currency: str = Field(
         default="usd", pattern=r"^[a-z]{3}$", description="The currency of all amounts, whose hundredth is a cent."
@@ -107,38 +107,21 @@ class StripeOptions(BaseModel):
         le=18,
         description="Characters of appears_on_statement_as that are kept: 20 less those of the account's own prefix.",
     )
-    connect_timeout: float = Field(default=3.0, gt=0, description="Seconds that connecting may take.")
-    read_timeout: float = Field(
-        default=20.0,
-        gt=0,
-        description="Seconds of silence after which an answer is lost; the call's deadline may end it earlier.",
-    )
-    pool_size: int = Field(default=64, ge=1, le=1000, description="Idle connections that a process keeps.")
 
 
-class Stripe:
-    """The factory of adapters, and the connections that they share."""
+class Stripe(Service):
+    """Stripe, over its own SDK."""
 
     name: ClassVar[str] = "stripe"
     options: ClassVar[type[BaseModel]] = StripeOptions
 
     def __init__(self, options: StripeOptions, *, call_deadline: float) -> None:
-        self.settings = options
-        self.call_deadline = call_deadline
-        self.http = HttpClient(
-            options.base_url.rstrip("/"),
-            connect_timeout=options.connect_timeout,
-            read_timeout=options.read_timeout,
-            pool_size=options.pool_size,
-        )
+        super().__init__(options, call_deadline=call_deadline)
         self.transport = Transport(self.http)
 
     def __call__(self, processor_key: str) -> StripeProcessor:
         """The adapter for one company."""
         return StripeProcessor(self, processor_key)
-
-    def __repr__(self) -> str:
-        return f"<Stripe {self.settings.base_url}>"
 
 
 class StripeProcessor:
@@ -411,22 +394,14 @@ class StripeProcessor:
         """One call of the protocol. What is ``lost`` matters only where money moves."""
         if not self._has_key:
             raise Misconfigured("The company's key is not one of Stripe")
-        try:
-            with self._stripe.transport.within(Deadline(self._stripe.call_deadline)):
-                yield
-        except Lost as error:
-            if lost is OutcomeUnknown:
-                raise OutcomeUnknown(str(error)) from error
-            raise Unavailable(str(error), retry_after=error.retry_after) from error
+        with answers_lost_as(lost), self._stripe.transport.within(Deadline(self._stripe.call_deadline)):
+            yield
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
         """A call that moves nothing: whatever stands in its way, it can be made again."""
-        try:
-            with self._call():
-                yield
-        except Refused as refused:
-            raise Unavailable(f"Stripe refuses to tell: {refused}") from refused
+        with only_asking("Stripe"), self._call():
+            yield
 
 
 # --- what is sent ---

@@ -1,29 +1,15 @@
 """Stripe's codes of a no, and whether asking again another day may help.
 
 A card that is declined comes with two codes, ``card_declined`` and the issuer's ``decline_code``; the second says
-more and is the one that counts. A soft refusal uses up one retry of ``billy.transaction.maximum_retry``; a hard
-one ends the transaction. What is not in the table is soft: to ask once too often costs less than to give up
-a customer who would have paid. The names are those of Stripe's published lists of decline codes (D) and of error
+more and is the one that counts. The names are those of Stripe's published lists of decline codes (D) and of error
 codes (E); what is hard is a judgement of this file, after the next step that Stripe advises.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from billy.processors.service import HARD, SOFT, Refusal, Refusals
 
-
-class Refusal(NamedTuple):
-    """A code."""
-
-    code: str
-    hard: bool
-    reason: str
-    source: str
-
-
-HARD, SOFT = True, False
-
-REFUSALS = (
+REFUSALS = Refusals(
     # The issuer says no today, and may say yes tomorrow.
     Refusal("insufficient_funds", SOFT, "the account does not cover it", "D"),
     Refusal("card_velocity_exceeded", SOFT, "too many payments, or a limit is reached", "D"),
@@ -115,24 +101,6 @@ REFUSALS = (
     Refusal("canceled", HARD, "somebody canceled the payment", "ours"),
     Refusal("invalid_uri", HARD, "a stored URI is not one of Stripe", "ours"),
 )
-"""The table of ``docs/processors.md``, which a test compares."""
-
-_HARD = frozenset(refusal.code for refusal in REFUSALS if refusal.hard)
-
-
-def is_hard(code: str | None) -> bool:
-    """Whether a refusal with this code is for good."""
-    return code in _HARD
-
-
-def markdown() -> str:
-    """The table, for the documentation."""
-    rows = (
-        f"| `{refusal.code}` | {'hard' if refusal.hard else 'soft'} | {refusal.reason} | {refusal.source} |"
-        for refusal in REFUSALS
-    )
-    return "\n".join(["| code | | what it says | source |", "|---|---|---|---|", *rows])
-
 
 if __name__ == "__main__":
-    print(markdown())
+    print(REFUSALS.markdown())

@@ -26,7 +26,7 @@ except ImportError as error:
 from billy.errors import InvalidURIFormat, Misconfigured, Refused, Unavailable
 from billy.processors.answers import Lost, json_of, retry_after, text_of
 from billy.processors.http import AnswerLost, Deadline, HttpClient, NotSent
-from billy.processors.stripe_codes import is_hard
+from billy.processors.stripe_codes import REFUSALS
 
 API_VERSION = "2026-10-28.endive"
 """The only one that this adapter was written and tested for; sent with each request and asked of webhooks."""
@@ -133,7 +133,7 @@ def refusal(told: Resource, *, number: int | None = None) -> Refused:
     code = text_of(told.get("decline_code"), 64) or text_of(told.get("code"), 64)
     if not code:
         code = "card_declined" if told.get("type") == "card_error" else "invalid_request"
-    return Refused(text_of(told.get("message"), 500) or code, code=code, number=number, hard=is_hard(code))
+    return Refused(text_of(told.get("message"), 500) or code, code=code, number=number, hard=REFUSALS.is_hard(code))
 
 
 def error_of(error: BaseException | None) -> Resource:

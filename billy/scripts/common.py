@@ -7,7 +7,9 @@ import functools
 import getpass
 import os
 import socket
+import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -18,10 +20,11 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.orm import Session, sessionmaker
 
 from billy import schema
-from billy.db import make_engine, make_sessions, read_only
-from billy.errors import BillyError, ConfigurationError
+from billy.db import make_engine, make_sessions, one_snapshot, read_only
+from billy.errors import BillyError, ConfigurationError, NotFound
 from billy.guid import is_guid
 from billy.log import set_up_logging
+from billy.models import Transaction, find_of_any_company
 from billy.settings import Settings, parse_duration
 
 ACTOR_LENGTH = 128
@@ -40,6 +43,22 @@ class Duration(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Instant(click.ParamType):
+    """``2026-01-31T03:00Z`` as an aware datetime; without an offset it could be anybody's night."""
+
+    name = "instant"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The datetime, in UTC."""
+        try:
+            instant = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        except ValueError:
+            self.fail(f"{value!r} is not an ISO 8601 date and time such as 2026-01-31T03:00Z", param, ctx)
+        if instant.tzinfo is None:
+            self.fail(f"{value!r} does not say in which zone: add Z for UTC, or an offset such as +01:00", param, ctx)
+        return instant.astimezone(UTC)
+
+
 class Guid(click.ParamType):
     """The guid of one kind of record."""
 
@@ -51,6 +70,8 @@ class Guid(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The guid itself."""
+        if value.endswith(".ini"):  # with one argument left, click takes it for the guid
+            self.fail(f"the guid of a {self._noun} ({self._prefix}…) is missing after {value}", param, ctx)
         if not (is_guid(value) and value.startswith(self._prefix)):
             self.fail(f"{value!r} is not the guid of a {self._noun} ({self._prefix}…)", param, ctx)
         return value
@@ -117,17 +138,28 @@ def open_engine(settings: Settings) -> Engine:
 
 
 def open_sessions(settings: Settings, *, only_reading: bool = False) -> sessionmaker[Session]:
-    """Sessions on a database with the schema that this Billy needs; ConfigurationError for any other."""
+    """Sessions on a database with the schema that this Billy needs; ConfigurationError for any other.
+
+    Those that are ``only_reading`` see one state of it in all of a transaction's queries.
+    """
     engine = open_engine(settings)
     reading = read_only(engine)
     with reading.connect() as connection:
         current = schema.current_revision(connection)
-    if current != schema.head_revision():
+    if not schema.fits(current):
         raise ConfigurationError(
             f"the database's schema is {current or 'missing'} and this Billy needs {schema.head_revision()}: "
             "run `billy init-db` first"
         )
-    return make_sessions(reading if only_reading else engine)
+    return make_sessions(one_snapshot(engine) if only_reading else engine)
+
+
+def find_transaction(session: Session, guid: str) -> Transaction:
+    """Any company's transaction; NotFound tells that there is none."""
+    transaction = find_of_any_company(session, Transaction, guid)
+    if transaction is None:
+        raise NotFound(f"No such transaction {guid}")
+    return transaction
 
 
 def operator() -> str:
@@ -137,6 +169,14 @@ def operator() -> str:
     except (KeyError, OSError):
         user = str(os.getuid())  # a container whose user has no name
     return f"{user}@{socket.gethostname()}"[:ACTOR_LENGTH]
+
+
+def read_secret(prompt: str) -> str:
+    """A secret that is asked for, or the first line of standard input: others may see a command's options."""
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().strip()
+    secret: str = click.prompt(prompt, hide_input=True)
+    return secret.strip()
 
 
 class _Misconfigured(click.ClickException):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from billy import clock
 from billy.models import AuditEntry, Company
 from billy.models.base import NAME_LENGTH, PROCESSOR_KEY_LENGTH
 from billy.scripts import EXIT_CODES
-from billy.scripts.common import open_sessions, operator, settings_argument
+from billy.scripts.common import open_sessions, operator, read_secret, settings_argument
 from billy.secrets import Vault
 from billy.settings import Settings
 
@@ -32,7 +30,7 @@ def create_company(settings: Settings, name: str | None, processor_key: str | No
     The API key is shown this once and kept only as a hash. Where billy.callback_base_url is set, the next run
     of the scheduler has the processor call back there. The registration is audited.
     """
-    processor_key = (processor_key or _ask()).strip()
+    processor_key = processor_key.strip() if processor_key else read_secret("Processor key")
     if not 0 < len(processor_key) <= PROCESSOR_KEY_LENGTH:
         raise click.UsageError(f"A processor key has 1 to {PROCESSOR_KEY_LENGTH} characters.")
     if name is not None and len(name) > NAME_LENGTH:
@@ -62,10 +60,3 @@ def create_company(settings: Settings, name: str | None, processor_key: str | No
             )
         )
     click.echo(f"guid: {company.guid}\napi_key: {api_key}")
-
-
-def _ask() -> str:
-    if not sys.stdin.isatty():
-        return sys.stdin.readline()
-    key: str = click.prompt("Processor key", hide_input=True)
-    return key

@@ -8,8 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
@@ -17,6 +16,7 @@ from billy import clock
 from billy.models import ApiKey, Company
 from billy.scripts import EXIT_CODES
 from billy.scripts.common import open_sessions, settings_argument
+from billy.scripts.printing import make_console, safe
 from billy.settings import Settings
 
 
@@ -35,17 +35,19 @@ def list_companies(settings: Settings, *, as_json: bool) -> None:
             for company in _companies(session, now):
                 click.echo(json.dumps(company))
             return
-        table = Table("guid", "name", "created at", "API keys", "callback", "parked until")
+        # A guid is there to be copied: in a narrow terminal the others are folded.
+        guid = Column("guid", no_wrap=True, min_width=24)
+        table = Table(guid, "name", "created at", "API keys", "callback", "parked until")
         for company in _companies(session, now):
             table.add_row(
                 company["guid"],
-                company["name"],
+                safe(company["name"] or ""),
                 company["created_at"],
                 str(company["api_keys"]),
                 "registered" if company["callback_registered"] else "not registered",
                 company["parked_until"],
             )
-    Console().print(table)
+    make_console().print(table)
 
 
 def _companies(session: Session, now: datetime) -> Iterator[dict[str, Any]]:

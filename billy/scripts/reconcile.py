@@ -8,17 +8,22 @@ from dataclasses import asdict
 from datetime import timedelta
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from billy import clock
 from billy.billing_run import check_clock, reconcile_now
 from billy.log import set_up_logging
-from billy.scripts import EXIT_CODES
 from billy.scripts.common import Duration, open_sessions, settings_argument
+from billy.scripts.printing import make_console
 from billy.secrets import Vault
 from billy.settings import Settings
 from billy.submission import Processors, Submitter
+
+EXIT_CODES = """\b
+Exit codes:
+  0  the books agree
+  1  something needs a person, and is printed or logged; or it could not be asked
+  2  wrong usage, or a mistake in the settings, the clock or the schema"""
 
 
 @click.command("reconcile", epilog=EXIT_CODES)
@@ -55,7 +60,7 @@ def reconcile(settings: Settings, pending_after: timedelta | None, concurrency: 
             table = Table("company", "transaction", "record", "detail")
             for difference in differences:
                 table.add_row(*asdict(difference).values())
-            Console().print(table)
+            make_console().print(table)
         click.echo(
             f"Asked about {summary.asked} pending and {summary.submitted} doubtful transactions: "
             f"{summary.repaired} had news, {summary.differing} differences, {summary.in_doubt} old doubts."

@@ -71,7 +71,7 @@ _STAMPS: Fields = {"guid": text, "created_at": instant, "updated_at": instant}
 
 SERVER: Fields = {"server": text, "version": text, "revision": optional(text)}
 
-COMPANY: Fields = {**_STAMPS, "api_key": text}
+COMPANY: Fields = {**_STAMPS, "api_key": text, "processor": text}
 
 CUSTOMER: Fields = {**_STAMPS, "company_guid": text, "processor_uri": optional(text), "deleted": truth}
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import click
-from sqlalchemy import select
-from sqlalchemy.orm import Session
 
 from billy import clock, recording
-from billy.errors import NotFound
-from billy.models import Transaction
 from billy.models.base import URI_LENGTH
 from billy.scripts import EXIT_CODES
-from billy.scripts.common import Guid, open_sessions, operator, settings_argument
+from billy.scripts.common import Guid, find_transaction, open_sessions, operator, settings_argument
 from billy.settings import Settings
 
 
@@ -32,15 +28,6 @@ def resolve(settings: Settings, transaction_guid: str, happened: str | None, *, 
     if happened and len(happened) > URI_LENGTH:
         raise click.UsageError(f"A URI has at most {URI_LENGTH} characters.")
     with open_sessions(settings).begin() as session:
-        transaction = _find(session, transaction_guid)
+        transaction = find_transaction(session, transaction_guid)
         recording.resolve(session, transaction, clock.utc_now(), processor_uri=happened, actor=operator())
     click.echo(f"{transaction_guid}: {transaction.submit_status}")
-
-
-def _find(session: Session, guid: str) -> Transaction:
-    # Without its company: the operator, who may see them all, reads the guid in a log line. It scans the
-    # table, which a command that a person types a few times a year may do.
-    transaction = session.scalar(select(Transaction).where(Transaction.guid == guid))
-    if transaction is None:
-        raise NotFound(f"No such transaction {guid}")
-    return transaction

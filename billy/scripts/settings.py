@@ -29,18 +29,19 @@ def settings(ini: str | None) -> None:
     variable, or `file:PATH`, taken from a file. Durations are written 30s, 15m, 24h, 2d. No value of the
     ini is shown.
     """
-    table = Table(Column("option", overflow="fold"), "default", "meaning", show_lines=True)
+    columns = [Column(name, overflow="fold") for name in ("option", "default", "meaning")]
+    table = Table(*columns, show_lines=True)
     for name, field in _options(ini):
-        table.add_row(name, _default(field), field.description)
+        table.add_row(name, "[bold]required[/bold]" if field.is_required() else default_of(field), field.description)
     Console().print(table)
 
 
 def _options(ini: str | None) -> Iterator[tuple[str, FieldInfo]]:
-    yield from _named(Settings)
+    yield from options_of(Settings)
     if ini is not None:
         options = read_ini(ini)
         for factory in {each.name: each for each in (_processor_factory(options), *_further(options))}.values():
-            yield from _named(factory.options, prefix=f"billy.{factory.name}.")
+            yield from options_of(factory.options, prefix=f"billy.{factory.name}.")
 
 
 def _processor_factory(options: dict[str, str]) -> ProcessorFactory:
@@ -59,15 +60,17 @@ def _further(options: dict[str, str]) -> tuple[ProcessorFactory, ...]:
         raise ConfigurationError(f"billy.processors: {error}") from None
 
 
-def _named(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+def options_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """The options that a model checks, by their names in the ini."""
     for name, field in model.model_fields.items():
         if prefix or field.alias:
             yield prefix + (field.alias or name), field
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
+    """What an option is if nobody sets it, as one would write it; empty for nothing."""
     if field.is_required():
-        return "[bold]required[/bold]"
+        return "required"
     value: Any = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(value, timedelta):
         return _duration(value)

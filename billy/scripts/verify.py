@@ -7,14 +7,19 @@ import sys
 from dataclasses import asdict
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from billy.db import read_only
-from billy.scripts import EXIT_CODES
 from billy.scripts.common import open_sessions, settings_argument
+from billy.scripts.printing import make_console
 from billy.settings import Settings
 from billy.verification import INVARIANTS, violations
+
+EXIT_CODES = """\b
+Exit codes:
+  0  the books hold
+  1  something breaks a rule, and is printed; or it could not be asked
+  2  wrong usage, or a mistake in the settings"""
 
 
 @click.command("verify", epilog=EXIT_CODES)
@@ -36,7 +41,7 @@ def verify(settings: Settings, as_json: bool) -> None:
         table = Table("invariant", "company", "record", "detail")
         for violation in found:
             table.add_row(violation.invariant, violation.company_guid, violation.guid, violation.detail)
-        Console().print(table)
+        make_console().print(table)
         for name in dict.fromkeys(violation.invariant for violation in found):
             click.echo(f"{name}: {meanings[name]}")
     else:

@@ -89,7 +89,10 @@ def test_every_error_that_a_route_can_give_is_in_it(document):
     for (method, path), operation in described(document).items():
         statuses = set(operation["responses"])
         has_key = operation["security"] == [{"api_key": []}]
-        assert ("401" in statuses) == has_key
+        registers = {"registration_token": []} in operation["security"]
+        assert ("401" in statuses) == (has_key or registers)
+        assert ("403" in statuses) == registers
+        assert ("429" in statuses) == (has_key or registers or path.endswith("{callback_key}"))
         assert ("404" in statuses) == ("{" in path)
         assert ("413" in statuses) == (method != "GET")
         assert ("415" in statuses) == ("application/x-www-form-urlencoded" in str(operation.get("requestBody")))

@@ -70,6 +70,15 @@ def test_a_subscription_with_its_first_invoice_and_charge_takes_eight_statements
     assert len(seen) <= 8
 
 
+@pytest.mark.ini(dict.fromkeys(("billy.limit.failures_per_address", "billy.limit.failures_per_key"), "1/1h"))
+def test_a_valid_key_is_not_counted(company, statements):
+    with statements() as seen:
+        for _ in range(3):
+            company.get("/v1/plans")
+
+    assert len(seen) == 6
+
+
 def test_an_invoice_takes_three_statements(company, statements):
     customer = new_customer(company)
 

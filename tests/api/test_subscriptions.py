@@ -231,12 +231,12 @@ def test_an_instrument_that_cannot_be_checked_now_is_503_and_nothing_saved(compa
 def test_nobody_subscribes_to_a_deleted_plan_or_as_a_deleted_customer(company, good):
     company.delete(f"/v1/plans/{good['plan_guid']}")
     answer = company.post("/v1/subscriptions", good, status=400).json
-    assert answer["errors"] == {"plan_guid": ["Cannot subscript to a deleted plan"]}
+    assert answer["errors"] == {"plan_guid": ["Cannot subscribe to a deleted plan"]}
     company.delete(f"/v1/customers/{good['customer_guid']}")
     answer = company.post("/v1/subscriptions", good, status=400).json
     assert answer["errors"] == {
-        "customer_guid": ["Cannot subscript to a deleted customer"],
-        "plan_guid": ["Cannot subscript to a deleted plan"],
+        "customer_guid": ["Cannot subscribe a deleted customer"],
+        "plan_guid": ["Cannot subscribe to a deleted plan"],
     }
     assert company.get("/v1/subscriptions").json["items"] == []
 

@@ -156,7 +156,9 @@ def test_a_key_is_looked_up_by_its_whole_hash_and_never_sent_or_stored(
     event.listen(app.app.registry["billy.engine"], "before_cursor_execute", note)
     for guess in near:
         api.client(guess).get("/v1/plans", status=401)
-    sent = [(statement, parameters) for statement, parameters in sent if not statement.startswith("BEGIN")]
+    # Without the time-out that stands before each (billy.db).
+    sent = [(statement.rpartition("; ")[2], parameters) for statement, parameters in sent]
+    sent = [(statement, parameters) for statement, parameters in sent if not statement.startswith(("BEGIN", "PRAGMA"))]
     assert len(sent) == len(near), "one query, whatever the key is"
     assert len({statement for statement, _ in sent}) == 1
     for guess, (_, parameters) in zip(near, sent, strict=True):

@@ -19,11 +19,8 @@ from billy.api import openapi
 from billy.client import Client, Listing, MoneyMoving, errors, parameters, records
 from tests.client.double import Double, error, says
 
-FOR_PEOPLE = {"show_docs", "show_docs_file"}
-"""Pages, which a browser shows."""
 IRREGULAR = {
     "index": ("server", "info"),
-    "health": ("server", "health"),
     "show_openapi": ("server", "openapi"),
     "receive_callback": ("companies", "call_back"),
 }
@@ -33,12 +30,12 @@ INSTANT = datetime(2026, 1, 15, 12, tzinfo=UTC)
 
 
 def operations(document: Any) -> dict[str, tuple[str, str, Any]]:
-    """Method, path and description, by id."""
+    """Method, path and description, by id, of what answers JSON: not of pages, which a browser shows."""
     return {
         operation["operationId"]: (method.upper(), path, operation)
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
-        if operation["operationId"] not in FOR_PEOPLE
+        if "application/json" in operation["responses"]["200"]["content"]
     }
 
 
@@ -47,6 +44,8 @@ def name_of(operation_id: str) -> tuple[str, str]:
     if operation_id in IRREGULAR:
         return IRREGULAR[operation_id]
     verb, _, rest = operation_id.partition("_")
+    if not rest:
+        return "server", verb
     if verb == "list":
         parent, _, children = rest.partition("_")
         return (PLURALS.get(parent, f"{parent}s"), children) if children else (rest, "list")

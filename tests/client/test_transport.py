@@ -110,13 +110,25 @@ def test_a_key_of_ones_own_makes_two_calls_one(billy: Client, double: Double) ->
 
 
 def test_a_registration_is_made_once_too(double: Double) -> None:
-    double.body = {"guid": "CP1", "name": None, "api_key": "new-key", **STAMPS}
+    double.body = {"guid": "CP1", "name": None, "api_key": "new-key", "processor": "sandbox", **STAMPS}
     double.faults.append(faults.lost_after)
     with Client.register(double.url, processor_key="a-processor-key") as billy:
         assert billy.api_key == "new-key"
         assert billy.company is not None
         assert billy.company.guid == "CP1"
     assert len(double.effects) == 1
+
+
+def test_a_registration_token_is_the_anonymous_callers_alone(double: Double) -> None:
+    double.body = {"guid": "CP1", "name": None, "api_key": "new-key", "processor": "sandbox", **STAMPS}
+    with Client.register(double.url, processor_key="a-processor-key", registration_token="the-token") as billy:
+        billy.companies.get("CP1")
+    assert [seen.headers["Authorization"] for seen in double.seen] == ["Bearer the-token", "Basic bmV3LWtleTo="]
+    with pytest.raises(ValueError, match="exclude each other"):
+        Client(double.url, "a-key", "the-token")
+    with pytest.raises(ValueError, match="no registration token") as raised:
+        Client(double.url, registration_token="a b")
+    assert "a b" not in str(raised.value)
 
 
 # -- what is not -------------------------------------------------------------------------------------
@@ -411,8 +423,8 @@ def test_a_netrc_is_not_asked_for_a_key(double: Double, tmp_path: Any, monkeypat
 def test_no_secret_is_in_a_repr_an_error_or_a_log(double: Double, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     secrets = ["the-api-key", "dGhlLWFwaS1rZXk6", "the-processor-key", "the-callback-key", "the-new-key"]
-    company = {"guid": "CP1", "name": None, "api_key": "the-new-key", "callback_key": "the-callback-key"}
-    double.body = {**company, **STAMPS}
+    company = {"guid": "CP1", "name": None, "processor": "sandbox", **STAMPS}
+    double.body = {**company, "api_key": "the-new-key", "callback_key": "the-callback-key"}
     seen: list[Any] = []
     with Client(double.url, "the-api-key", watch=seen.append, retries=1) as billy:
         seen += [billy, billy.companies, billy.companies.create(processor_key="the-processor-key")]

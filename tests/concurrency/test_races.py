@@ -79,18 +79,22 @@ def charges_by_invoice(company, sandbox) -> Counter:
 def test_an_invoice_that_is_canceled_during_runs_is_either_canceled_or_charged(company, clock, runs, sandbox):
     due_subscriptions(company, clock)
     clock.move(minutes=1)
-    threads = runs()
     answers: Counter = Counter()
-    while any(thread.is_alive() for thread in threads):
-        for invoice in invoices_of(company):
-            if invoice["status"] == "processing":
-                answer = company.post(f"/v1/invoices/{invoice['guid']}/cancel", status="*")
-                answers[answer.status_int] += 1
-    for thread in threads:
-        thread.join()
+    days = 0
+    while not answers[200] and days < 5:  # on a busy machine the runs may be through before anybody comes
+        threads = runs()
+        while any(thread.is_alive() for thread in threads):
+            for invoice in invoices_of(company):
+                if invoice["status"] == "processing":
+                    answer = company.post(f"/v1/invoices/{invoice['guid']}/cancel", status="*")
+                    answers[answer.status_int] += 1
+        for thread in threads:
+            thread.join()
+        days += 1
+        clock.move(days=1)
     charged = charges_by_invoice(company, sandbox)
     invoices = invoices_of(company)
-    assert len(invoices) == NUMBER
+    assert len(invoices) == NUMBER * days
     for invoice in invoices:
         assert (invoice["status"], charged[invoice["guid"]]) in {("settled", 1), ("canceled", 0)}
     assert set(answers) <= {200, 400, 409}

@@ -90,6 +90,7 @@ def test_without_its_secrets_production_does_not_start(
 def test_production_serves(start: Start, database_url: str, port: int, tmp_path: Path) -> None:
     ini = tmp_path / "production.ini"
     text = PRODUCTION.read_text().replace("127.0.0.1:6543", f"127.0.0.1:{port}")
+    text = text.replace("billy.registration = closed", "billy.registration = open")
     ini.write_text(text.replace("/var/lib/billy", str(tmp_path)))
     env = {"BILLY_DATABASE_URL": database_url, "BILLY_SECRET_KEYS": new_secret_key()}
     server = start("pyramid.scripts.pserve", ini, **env)

@@ -32,8 +32,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "billy.processors.balanced_wire",
         "billy.processors.base",
         "billy.processors.http",
+        "billy.processors.service",
         "billy.errors",
     ),
+    "billy.processors.service": ("billy.processors.answers", "billy.processors.http", "billy.errors"),
+    "billy.processors.balanced_codes": ("billy.processors.service",),
+    "billy.processors.stripe_codes": ("billy.processors.service",),
     "billy.processors.balanced_wire": (
         "billy.processors.answers",
         "billy.processors.balanced_codes",
@@ -44,6 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "billy.processors.answers",
         "billy.processors.base",
         "billy.processors.http",
+        "billy.processors.service",
         "billy.processors.stripe_events",
         "billy.processors.stripe_records",
         "billy.processors.stripe_wire",
@@ -81,10 +86,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Where the database and the processor meet.
     "billy.recording": (*CORE, "billy.books"),
     "billy.submission": (*CORE, "billy.books", "billy.recording"),
+    "billy.recovery": CORE,
     "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
     "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
     # The independent witness: it must not use the code that it checks.
     "billy.verification": ("billy.models.base", "billy.statements"),
+    # What operators look at.
+    "billy.overview": (*CORE, "billy.verification"),
+    "billy.chronicle": CORE,
+    "billy.forecast": CORE,
     # What integrators test with: it must not know how Billy sees what it simulates.
     "billy.testing": ("billy.testing", "billy.clock"),
     # What users of the API run: it must not need the server. test_client.py says what else it loads.
@@ -103,6 +113,9 @@ MAY_NOT_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.billing_run": ("pyramid", "webob"),
     "billy.reconciliation": ("pyramid", "webob"),
     "billy.verification": ("pyramid", "webob"),
+    "billy.overview": ("pyramid", "webob"),
+    "billy.chronicle": ("pyramid", "webob"),
+    "billy.forecast": ("pyramid", "webob"),
     "billy.testing": ("pyramid", "webob", "sqlalchemy"),
     "billy.client": ("pyramid", "webob", "sqlalchemy", "pydantic", "structlog", "orjson", "click"),
     "billy.scripts": ("webob",),

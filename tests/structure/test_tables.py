@@ -12,6 +12,8 @@ from billy.models import Base
 BELONG_TO_NONE = {
     "company": "it is what the others belong to",
     "billing_run": "one run bills all companies",
+    "rate_limit": "who is refused has often no company",
+    "recovery": "a restored back-up is everybody's",
 }
 
 REACH_ACROSS_COMPANIES = {

@@ -23,7 +23,6 @@ PUBLIC = {
     ("openapi", "GET"): "says what can be asked, to those who have no key yet too",
     ("docs", "GET"): "the same for people",
     ("docs_file", "GET"): "what the page is made of",
-    ("companies", "POST"): "where a key comes from",
     ("callback", "POST"): "called by the processor; the secret is in the path",
 }
 

@@ -47,6 +47,11 @@ class PostgresServer:
             raise
         return server
 
+    @classmethod
+    def another(cls) -> PostgresServer:
+        """One more, with nothing in it, to be lost or to restore a back-up in. Whoever calls this calls ``stop``."""
+        return _Own()
+
     def url_of(self, database: str) -> str:
         """The URL of a database on this server."""
         return make_url(self.url).set(database=database).render_as_string(hide_password=False)

@@ -48,7 +48,7 @@ def test_a_process_that_sleeps_past_its_lease_doubles_nothing_that_the_books_do_
     assert survives(cases).faults >= 6
 
 
-@pytest.mark.parametrize("story", ["no-look-up-for-a-day", "restored-back-up", "clock-ahead"])
+@pytest.mark.parametrize("story", ["no-look-up-for-a-day", "restored-back-up", "restored-and-recovered", "clock-ahead"])
 def test_time_does_no_harm(survives, story):
     assert survives(those(bad_times.cases({}), lambda name: name.endswith(story))).faults > 0
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from pyramid.response import Response
 from pyramid_retry import IRetryableError
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -22,6 +24,7 @@ from billy.db import (
     commit_tween_factory,
     engine_at,
     make_engine,
+    one_snapshot,
     open_transactions,
     outside_database,
     persist,
@@ -109,6 +112,27 @@ def test_on_postgresql_a_request_that_reads_has_no_transaction_and_its_connectio
     assert (reading, writing, same_pid) == (True, False, pid)
 
 
+def test_the_queries_of_a_snapshot_agree_whatever_is_committed_between_them(engine: Engine, make: Factories) -> None:
+    companies = select(func.count()).select_from(Company)
+    make.company()
+    with one_snapshot(engine).begin() as connection:
+        before = connection.scalar(companies)
+        make.company()
+        assert (before, connection.scalar(companies)) == (1, 1)
+    with one_snapshot(engine).begin() as connection:
+        assert connection.scalar(companies) == 2
+
+
+@pytest.mark.postgresql
+def test_a_snapshot_cannot_be_written_and_its_connection_can_be_again(engine: Engine, make: Factories) -> None:
+    with pytest.raises(DatabaseError, match="read-only"), one_snapshot(engine).begin() as connection:
+        connection.execute(text("DELETE FROM company"))
+    make.company()
+    with engine.begin() as connection:
+        assert connection.execute(text("SHOW transaction_isolation")).scalar() == "read committed"
+        assert connection.execute(text("UPDATE company SET name = 'written'")).rowcount == 1
+
+
 # Engines and sessions
 
 
@@ -186,6 +210,8 @@ def test_an_error_of_the_database_does_not_show_the_parameters(
 
 # Requests
 
+REGISTRY = {"billy.settings": SimpleNamespace(request_deadline=timedelta(seconds=25))}
+
 
 @dataclass
 class Web:
@@ -196,13 +222,13 @@ class Web:
 
     def __post_init__(self) -> None:
         self.guid = self.make.company(name="before").guid
-        self.request = SimpleNamespace(method="POST", db=self.sessions(), has_committed=False)
+        self.request = SimpleNamespace(method="POST", db=self.sessions(), has_committed=False, environ={})
 
     def rename(self, name: str) -> None:
         self.request.db.get_one(Company, self.guid).name = name
 
     def call(self, view: Callable[[Any], Response]) -> Response:
-        return commit_tween_factory(view, registry=None)(self.request)
+        return commit_tween_factory(view, REGISTRY)(self.request)
 
     @property
     def stored(self) -> str | None:
@@ -271,6 +297,15 @@ def test_a_database_that_is_away_is_told_as_such_and_may_be_tried_again(web: Web
     assert "server closed" not in str(refusal.value)
 
 
+def test_a_request_whose_time_is_up_is_not_begun_anew(web: Web) -> None:
+    web.request.environ["billy.started"] = time.monotonic() - 25
+
+    with pytest.raises(DatabaseUnavailable, match="took too long") as refusal:
+        web.call(away)
+
+    assert not IRetryableError.providedBy(refusal.value)
+
+
 def test_a_request_that_has_committed_is_not_begun_anew(web: Web) -> None:
     def view(request: Any) -> Response:
         with outside_database(request):
@@ -291,11 +326,11 @@ def test_a_commit_that_fails_is_told_as_a_database_that_is_away(web: Web, monkey
 
 
 def test_a_request_without_need_of_the_database_opens_no_session() -> None:
-    request = SimpleNamespace(has_committed=False)
+    request = SimpleNamespace(has_committed=False, environ={})
 
-    commit_tween_factory(lambda request: Response(), registry=None)(request)
+    commit_tween_factory(lambda request: Response(), REGISTRY)(request)
 
-    assert vars(request) == {"has_committed": False}
+    assert vars(request).keys() == {"has_committed", "environ"}
 
 
 # Work that the database could not finish

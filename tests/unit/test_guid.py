@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from billy.guid import ALPHABET, base58, is_guid, new_guid, new_key
+from billy.guid import ALPHABET, base58, first_guid, is_guid, new_guid, new_key
 
 NOW = datetime(2024, 1, 31, 12, 30, tzinfo=UTC)
 
@@ -196,3 +196,12 @@ def test_base58_is_padded_on_the_left(number: int, width: int, text: str) -> Non
 
 def test_22_digits_hold_every_uuid() -> None:
     assert 58**22 > 1 << 128
+
+
+def test_the_first_guid_of_an_instant_is_before_all_that_follow_and_after_all_that_came_before() -> None:
+    bound = first_guid("IV", NOW)
+
+    assert is_guid(bound) and len(bound) == 24
+    before = new_guid("IV", NOW - timedelta(milliseconds=1))
+    after = [new_guid("IV", NOW), new_guid("IV", NOW + timedelta(milliseconds=1))]
+    assert before < bound <= after[0] < after[1]

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from billy.errors import ConfigurationError
 from billy.processors.sandbox import Sandbox
 from billy.secrets import new_secret_key
-from billy.settings import Settings, driver_url, parse_duration
+from billy.settings import Rate, Settings, driver_url, parse_duration
 
 SECRET = new_secret_key()
+TOKEN = new_secret_key()
 MINIMUM = {
     "sqlalchemy.url": "sqlite:////var/lib/billy.sqlite",
     "billy.secret_keys": SECRET,
@@ -64,6 +65,12 @@ def test_three_options_are_enough() -> None:
         ("settle_time", timedelta(seconds=30)),
         ("doubt_alert", timedelta(hours=24)),
         ("request_deadline", timedelta(seconds=25)),
+        ("registration", "open"),
+        ("registration_token", None),
+        ("registration_limit", Rate(20, timedelta(hours=1))),
+        ("address_limit", Rate(60, timedelta(minutes=1))),
+        ("key_limit", Rate(10, timedelta(minutes=1))),
+        ("trusted_proxy", None),
         ("display_callback_key", False),
         ("pretty_print", True),
         ("allowed_origins", ()),
@@ -88,6 +95,10 @@ def test_every_other_option_has_a_default(name: str, default: object) -> None:
         ("billy.log.format", "json", "log_format", "json"),
         ("billy.revision", " 1a2b3c ", "revision", "1a2b3c"),
         ("sqlalchemy.pool_size", "3", "pool_size", 3),
+        ("billy.limit.registrations", "100 / 1d", "registration_limit", Rate(100, timedelta(days=1))),
+        ("billy.registration", "closed", "registration", "closed"),
+        ("billy.trusted_proxy", "2001:DB8::1", "trusted_proxy", "2001:db8::1"),
+        ("billy.trusted_proxy", "*", "trusted_proxy", "*"),
     ],
 )
 def test_an_option_is_read_as_its_type(option: str, text: str, name: str, value: object) -> None:
@@ -119,6 +130,10 @@ def test_several_secret_keys_are_read_newest_first() -> None:
     old = new_secret_key()
 
     assert load({"billy.secret_keys": f"{SECRET}\n{old}"}).secret_keys == (SECRET, old)
+
+
+def test_a_limit_can_be_off() -> None:
+    assert load({"billy.limit.failures_per_key": "off"}).key_limit is None
 
 
 def test_the_retry_policy_is_what_the_options_say() -> None:
@@ -275,6 +290,16 @@ def test_a_required_option_that_is_left_empty_is_named(option: str) -> None:
         ("billy.sandbox.slow", "-1", "greater than or equal to 0"),
         ("sqlalchemy.url", "the usual one", "database URL"),
         ("sqlalchemy.url", "mysql://db/billy", "database URL"),
+        ("billy.registration", "sometimes", "should match pattern"),
+        ("billy.registration_token", "short", "must be 32 letters and digits at least"),
+        ("billy.registration_token", "with a space in it, and long enough", "must be 32 letters and digits"),
+        ("billy.limit.registrations", "20", "'20' is not a rate such as 20/1h"),
+        ("billy.limit.registrations", "0/1h", "is not a rate"),
+        ("billy.limit.registrations", "20/0", "is not a rate"),
+        ("billy.limit.registrations", "20/99999w", "is not a rate such as 20/1h, per year at the longest"),
+        ("billy.trusted_proxy", "proxy.example", "'proxy.example' is not an IP address, and not *"),
+        ("billy.limit.failures_per_key", "10/soon", "'soon' is not a duration"),
+        ("billy.limit.failures_per_address", "none", "is not a rate"),
     ],
 )
 def test_a_wrong_value_is_named_and_explained(option: str, value: str, text: str) -> None:
@@ -331,6 +356,9 @@ def test_an_option_that_does_not_exist_is_refused(option: str) -> None:
         ({"billy.transaction.lease": "29s"}, "billy.transaction.lease must be at least three times"),
         ({"billy.api.request_deadline": "9s"}, "billy.api.request_deadline must not be below"),
         ({"billy.transaction.call_deadline": "0"}, "billy.transaction.call_deadline must be more than 0"),
+        ({"billy.registration": "token"}, "billy.registration = token needs a billy.registration_token"),
+        ({"billy.registration": "token", "billy.registration_token": ""}, "needs a billy.registration_token"),
+        ({"billy.registration_token": TOKEN}, "protects nothing while billy.registration = open"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(options: dict[str, str], text: str) -> None:
@@ -345,6 +373,8 @@ def test_options_that_do_not_fit_together_are_refused(options: dict[str, str], t
         {"billy.transaction.lease": "30s"},
         {"billy.api.request_deadline": "10s"},
         {"billy.transaction.call_deadline": "1s"},
+        {"billy.registration": "token", "billy.registration_token": TOKEN},
+        {"billy.registration": "closed", "billy.registration_token": TOKEN},
     ],
 )
 def test_options_that_just_fit_together_are_accepted(options: dict[str, str]) -> None:
@@ -375,7 +405,14 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_settings_do_not_show_their_secrets() -> None:
-    settings = load({"sqlalchemy.url": "postgresql://billy:hush@db/billy", "billy.sandbox.ledger": "/hush/ledger"})
+    settings = load(
+        {
+            "sqlalchemy.url": "postgresql://billy:hush@db/billy",
+            "billy.sandbox.ledger": "/hush/ledger",
+            "billy.registration": "token",
+            "billy.registration_token": f"hush{TOKEN}",
+        }
+    )
 
     assert SECRET not in repr(settings) + str(settings)
     assert "hush" not in repr(settings) + str(settings)
@@ -395,7 +432,13 @@ def test_a_wrong_secret_key_is_counted_and_not_shown(key: str) -> None:
 
 
 def test_a_mistake_elsewhere_shows_no_secret() -> None:
-    told = mistakes({"sqlalchemy.url": "postgresql://billy:hush@db/billy", "billy.transaction.maximum_retry": "ten"})
+    told = mistakes(
+        {
+            "sqlalchemy.url": "postgresql://billy:hush@db/billy",
+            "billy.transaction.maximum_retry": "ten",
+            "billy.registration_token": "hush",
+        }
+    )
 
     assert not [line for line in told if "hush" in line or SECRET in line]
 

@@ -8,7 +8,7 @@ from billy.api.api_view import api_view
 from billy.api.processing import PROCESSOR_ERRORS, read_callback
 from billy.api.request import Request
 from billy.api.security import Permission
-from billy.errors import InvalidCallbackPayload, MoneyMoving
+from billy.errors import InvalidCallbackPayload, MoneyMoving, TooManyRequests
 from billy.models import Company
 from billy.recording import apply_callback
 
@@ -18,7 +18,7 @@ from billy.recording import apply_callback
     "POST",
     permission=Permission.PUBLIC,
     returns=resources.Callback,
-    raises=(InvalidCallbackPayload, MoneyMoving, *PROCESSOR_ERRORS),
+    raises=(InvalidCallbackPayload, MoneyMoving, TooManyRequests, *PROCESSOR_ERRORS),
 )
 def receive_callback(company: Company, request: Request) -> resources.Callback:
     """``ok`` if the event was news; ``ignore`` for a repeat, or for what does not concern us.

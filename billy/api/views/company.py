@@ -18,10 +18,11 @@ from billy.settings import Settings
 _HOST = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,260}\Z")
 
 
-@api_view("companies", "POST", permission=Permission.PUBLIC, body=CompanyCreate, returns=Company)
+@api_view("companies", "POST", permission=Permission.REGISTRATION, body=CompanyCreate, returns=Company)
 def create_company(context: None, request: Request) -> Company:
     """Register a company. The answer is the only one that shows its new API key."""
     body: CompanyCreate = request.validated
+    request.registry["billy.limits"].registration(request)
     company, request.api_key = Company.register(
         request.db,
         request.registry["billy.vault"],

@@ -45,7 +45,7 @@ def create_invoice(company: Company, request: Request) -> Invoice:
 @api_view("plan_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
 @api_view("subscription_invoices", "GET", permission=Permission.COMPANY, query=InvoiceQuery, returns=Page[Invoice])
 def list_invoices(parent: Company | Customer | Plan | Subscription, request: Request) -> Page[Invoice]:
-    """All invoices, or those of a customer (his subscriptions' among them, D26), plan or subscription."""
+    """All invoices, or those of a customer (those of his subscriptions too), plan or subscription."""
     return page(request, Invoice, parent)
 
 
@@ -86,7 +86,7 @@ def change_invoice(invoice: Invoice, request: Request) -> Invoice:
     raises=(InvalidOperationError,),
 )
 def refund_invoice(invoice: Invoice, request: Request) -> Invoice:
-    """Give money back, at once."""
+    """Refund an invoice: give back all of it or a part, at once."""
     body: Refund = request.validated
     invoice = lock_invoice(request.db, invoice)
     in_dispute = disputed(request.db, invoice.company_guid, invoice.charges)
@@ -102,7 +102,7 @@ def refund_invoice(invoice: Invoice, request: Request) -> Invoice:
     raises=(InvalidOperationError, MoneyMoving),
 )
 def cancel_invoice(invoice: Invoice, request: Request) -> Invoice:
-    """Nobody has to pay it any more."""
+    """Cancel an invoice: nobody has to pay it any more."""
     lock_invoice(request.db, invoice).cancel(clock.utc_now())
     return invoice
 

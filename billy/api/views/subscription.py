@@ -102,7 +102,7 @@ def change_subscription(subscription: Subscription, request: Request) -> Subscri
     raises=(InvalidOperationError, MoneyMoving),
 )
 def cancel_subscription(subscription: Subscription, request: Request) -> Subscription:
-    """File no more invoices; ``open_invoices`` cancels those that are unpaid too."""
+    """Cancel a subscription: no more invoices are filed; ``open_invoices`` cancels those that are unpaid too."""
     body: SubscriptionCancel = request.validated
     now = clock.utc_now()
     lock(request.db, subscription).cancel(now)
@@ -114,8 +114,8 @@ def cancel_subscription(subscription: Subscription, request: Request) -> Subscri
 def _refuse_deleted(customer: Customer, plan: Plan) -> None:
     errors = {}
     if customer.deleted:
-        errors["customer_guid"] = ["Cannot subscript to a deleted customer"]
+        errors["customer_guid"] = ["Cannot subscribe a deleted customer"]
     if plan.deleted:
-        errors["plan_guid"] = ["Cannot subscript to a deleted plan"]
+        errors["plan_guid"] = ["Cannot subscribe to a deleted plan"]
     if errors:
         raise ValidationError(errors)

@@ -615,7 +615,7 @@ HARMLESS = {
     *("plan_type", "transaction_type", "frequency", "interval", "status", "submit_status", "state"),
     *("deleted", "in_doubt"),
     *("amount", "total_adjustment_amount", "attempt", "count", "invoice_count", "error_code"),
-    *("next_invoice_at", "canceled_at", "started_at", "finished_at", "expires_at"),
+    *("next_invoice_at", "canceled_at", "started_at", "finished_at", "expires_at", "since", "recovered_at"),
 }
 
 

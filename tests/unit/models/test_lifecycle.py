@@ -34,6 +34,7 @@ DESIGN = {
     "transaction.submit_status": """
         |                   | staged   | retrying | done   | failed | canceled |
         | cancel            | canceled | canceled | refuse | refuse | refuse   |
+        | retry             | staged   | retrying | refuse | refuse | refuse   |
         | accepted          | done     | done     | done   | done   | done     |
         | declined          | retrying | retrying | done   | failed | canceled |
         | declined for good | failed   | failed   | done   | failed | canceled |
@@ -104,7 +105,7 @@ def test_facts_are_never_refused(name: str) -> None:
 
 def test_what_the_processor_says_is_a_fact_and_what_a_caller_asks_is_a_command() -> None:
     assert set(INVOICE.facts) == {InvoiceEvent.PAID, InvoiceEvent.UNPAID}
-    assert set(SUBMISSION.commands) == {SubmitEvent.CANCEL}
+    assert set(SUBMISSION.commands) == {SubmitEvent.CANCEL, SubmitEvent.RETRY}
     assert not TRANSACTION.commands
 
 
@@ -200,11 +201,11 @@ def test_the_printed_table_has_every_cell_and_the_diagram_every_change() -> None
             "| push (command) | GREEN | refuse |",
             "| break (fact) | RED | RED |",
             "",
-            "```mermaid",
-            "stateDiagram-v2",
-            "    [*] --> RED",
-            "    RED --> GREEN: push",
-            "    GREEN --> RED: break",
+            "```text",
+            "     RED         GREEN",
+            "    (new)          |",
+            "      |--- push -->|",
+            "      |<-- break --|",
             "```",
         ]
     )

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
+from billy import schema
 from billy.scripts import SUBCOMMANDS, main
 
 from .conftest import Billy, write_ini
@@ -52,9 +54,13 @@ def test_the_ini_is_an_argument_or_an_option(billy: Billy, ini_file: Path, argum
 @pytest.mark.parametrize("name", sorted(SUBCOMMANDS.keys() - set(NEEDS_NO_INI)))
 def test_without_an_ini_the_usage_is_shown(billy: Billy, name: str) -> None:
     own = {
+        "recover": ["--since", "2026-01-01T00:00Z"],
+        "replace-processor-key": ["CP1111111111111111111111"],
         "reset-api-key": ["CP1111111111111111111111"],
         "resolve": ["TX1111111111111111111111", "--did-not-happen"],
+        "retry": ["TX1111111111111111111111"],
         "sandbox-settle": ["/debits/1"],
+        "show": ["TX1111111111111111111111"],
     }
     result = billy(name, *own.get(name, []))
 
@@ -145,6 +151,17 @@ def test_a_database_without_billys_schema_is_refused(billy: Billy, ini: dict[str
 
     assert result.exit_code == 2
     assert "run `billy init-db` first" in result.stderr
+
+
+def test_a_schema_that_the_next_release_has_made_is_not_refused(billy: Billy, ini_file: Path, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    try:
+        assert billy("list-companies", ini_file).exit_code == 0
+    finally:
+        with engine.begin() as connection:
+            head = {"head": schema.head_revision()}
+            connection.execute(text("UPDATE alembic_version SET version_num = :head"), head)
 
 
 def test_an_unknown_command_is_wrong_usage(billy: Billy) -> None:

@@ -120,6 +120,23 @@ class TestListCompanies:
             assert make.keys[company.guid] not in result.stdout
             assert vault.open(company.sealed_callback_key) not in result.stdout
 
+    def test_a_name_is_shown_as_it_is_and_is_no_order_to_the_terminal(
+        self, billy: Billy, ini_file: Path, make: Factories
+    ) -> None:
+        make.company(name="[/red] & [bold]Sons\x1b[2J")
+        result = billy("list-companies", ini_file)
+
+        assert result.exit_code == 0
+        assert "[/red] & [bold]Sons�[2J" in result.stdout
+
+    def test_a_guid_can_be_copied_from_a_narrow_terminal(
+        self, billy: Billy, ini_file: Path, make: Factories, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "80")
+        company = make.company(name="A company with a name that needs some room")
+
+        assert company.guid in billy("list-companies", ini_file).stdout
+
     def test_json_has_an_object_a_line(
         self, billy: Billy, ini_file: Path, make: Factories, clock: FrozenClock, sessions: object
     ) -> None:
@@ -149,6 +166,12 @@ class TestListCompanies:
 
 
 class TestResetApiKey:
+    def test_without_a_company_it_says_what_is_missing(self, billy: Billy, ini_file: Path) -> None:
+        result = billy("reset-api-key", ini_file)
+
+        assert result.exit_code == 2
+        assert f"the guid of a company (CP…) is missing after {ini_file}" in " ".join(result.stderr.split())
+
     def test_the_old_key_stops_at_once(
         self, billy: Billy, ini_file: Path, make: Factories, session: Session, clock: FrozenClock, bystander: Bystander
     ) -> None:
@@ -187,6 +210,43 @@ class TestResetApiKey:
     @pytest.mark.parametrize("arguments", [["nonsense"], ["CP1111111111111111111111", "--grace", "soon"], []])
     def test_wrong_usage_is_told(self, billy: Billy, ini_file: Path, arguments: list[str]) -> None:
         assert billy("reset-api-key", *arguments, "-c", ini_file).exit_code == 2
+
+
+class TestReplaceProcessorKey:
+    def test_the_new_key_is_used_and_what_waited_for_it_goes_on(
+        self,
+        billy: Billy,
+        ini_file: Path,
+        session: Session,
+        vault: Vault,
+        make: Factories,
+        clock: FrozenClock,
+        bystander: Bystander,
+    ) -> None:
+        waits = {"parked_count": 2, "parked_until": clock.now + timedelta(hours=1), "callback_registered_at": clock.now}
+        company = make.company(processor_key="the-old-key", **waits)
+        result = billy("replace-processor-key", ini_file, company.guid, input="the-new-key\n")
+
+        assert (result.exit_code, result.stdout) == (0, f"replaced: {company.guid}\n")
+        changed = session.get_one(Company, company.guid)
+        assert vault.open(changed.sealed_processor_key) == "the-new-key"
+        assert (changed.parked_until, changed.parked_count, changed.callback_registered_at) == (None, 0, None)
+        assert audited(session, company.guid).action == "replace-processor-key"
+        assert "the-new-key" not in audited(session, company.guid).detail
+
+    @pytest.mark.parametrize("key", ["", "\n", "x" * 256])
+    def test_what_cannot_be_a_key_changes_nothing(
+        self, billy: Billy, ini_file: Path, session: Session, vault: Vault, make: Factories, key: str
+    ) -> None:
+        company = make.company(processor_key="the-old-key")
+
+        assert billy("replace-processor-key", ini_file, company.guid, input=key).exit_code == 2
+        assert vault.open(session.get_one(Company, company.guid).sealed_processor_key) == "the-old-key"
+
+    def test_an_unknown_company_is_told(self, billy: Billy, ini_file: Path) -> None:
+        result = billy("replace-processor-key", ini_file, "CP1111111111111111111111", input="key")
+
+        assert (result.exit_code, result.stderr) == (1, "Error: No such company CP1111111111111111111111\n")
 
 
 class TestRotateSecrets:

@@ -22,6 +22,12 @@ def test_every_option_is_printed_with_its_meaning(billy: Billy, monkeypatch: pyt
         assert field.description and field.description in line
 
 
+def test_nothing_is_cut_off_in_a_narrow_terminal(billy: Billy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    assert "…" not in billy("settings").stdout
+
+
 def test_defaults_are_printed_as_one_would_write_them(billy: Billy) -> None:
     rows = [[cell.strip() for cell in line.split("│")] for line in billy("settings").stdout.splitlines()]
     defaults = {row[1]: row[2] for row in rows if len(row) > 3}
