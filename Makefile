@@ -21,18 +21,25 @@ help:  ## print this
 	@echo "make TARGET, where TARGET is one of"
 	@sed -nE 's/^([a-z]+):.*## (.*)/  \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-10s %s\n", $$1, $$2}'
 
-run: $(VENV)/.installed  ## serve the API and the scheduler on 127.0.0.1:6543 (SQLite; PROCESSOR=sandbox or balanced)
+# What only Stripe needs.
+RUN_NEEDS_stripe = $(VENV)/.installed-stripe
+DEMO_NEEDS_stripe = $(VENV)/.installed-stripe $(VENV)/.installed-localstripe
+
+run: $(VENV)/.installed $(RUN_NEEDS_$(PROCESSOR))  ## serve the API and the scheduler on 127.0.0.1:6543 (SQLite; PROCESSOR=sandbox, balanced, stripe)
 	$(RUN_$(PROCESSOR))
 
 RUN_sandbox = $(BIN)/billy serve development.ini
-# The simulator of Balanced remembers nothing, and a database that does would not fit.
-RUN_balanced = rm -f balanced.sqlite balanced.sqlite-*; $(BIN)/billy serve balanced.ini --simulator
+RUN_balanced = $(RUN_SIMULATED)
+RUN_stripe = $(RUN_SIMULATED)
+# A simulator remembers nothing, and a database that does would not fit.
+RUN_SIMULATED = rm -f $(PROCESSOR).sqlite $(PROCESSOR).sqlite-*; $(BIN)/billy serve $(PROCESSOR).ini --simulator
 
-# What only some processors need.
-EXTRA_stripe = $(VENV)/.installed-stripe
-
-demo: $(VENV)/.installed-client $(EXTRA_$(PROCESSOR))  ## play a story against a real server and check every answer (PROCESSOR=sandbox, balanced, stripe)
+demo: $(VENV)/.installed-client $(DEMO_NEEDS_$(PROCESSOR))  ## play a story against a real server and check every answer (PROCESSOR=sandbox, balanced, stripe)
 	$(BIN)/billy demo --processor $(PROCESSOR)
+	$(DEMO_TOO_$(PROCESSOR))
+
+# Stripe is also played by localstripe, which somebody else wrote.
+DEMO_TOO_stripe = $(BIN)/billy demo --processor localstripe
 
 check: lint types docs test fuzz  ## all that CI runs: lint, types, docs, test and a short fuzz
 check: SECONDS = 60
@@ -82,6 +89,10 @@ $(VENV)/.installed-stripe: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) '.[stripe]'
 	@touch $@ $(VENV)/.installed
 
+$(VENV)/.installed-localstripe: pyproject.toml setup.py | $(VENV)/bin/python
+	$(PIP_INSTALL) '.[localstripe]'
+	@touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-client: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) '.[client]'
 	@touch $@ $(VENV)/.installed
@@ -93,7 +104,7 @@ $(VENV)/.installed: pyproject.toml setup.py | $(VENV)/bin/python
 
 $(VENV)/.installed-test: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) '.[test]'
-	@touch $@ $(VENV)/.installed $(VENV)/.installed-client
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-client $(VENV)/.installed-stripe $(VENV)/.installed-localstripe
 
 $(VENV)/.installed-fuzz: pyproject.toml setup.py | $(VENV)/bin/python
 	$(PIP_INSTALL) '.[test,fuzz]'

@@ -24,11 +24,19 @@ from billy.processors.sandbox import Sandbox
 from billy.scripts.balanced_story import BalancedStory
 from billy.scripts.common import ini_argument, read_ini
 from billy.scripts.init_db import initialize
+from billy.scripts.localstripe_story import LocalstripeStory
 from billy.scripts.player import Player
-from billy.scripts.processes import Processes, scheduler_command, server_command, start_simulator
+from billy.scripts.processes import (
+    Processes,
+    scheduler_command,
+    server_command,
+    start_localstripe,
+    start_simulator,
+)
 from billy.scripts.story import Story
 from billy.scripts.stripe_story import StripeStory
 from billy.settings import Settings
+from billy.testing.localstripe import LocalstripeFront
 
 INI = """\
 [app:main]
@@ -51,14 +59,25 @@ billy.sandbox.ledger = %(here)s/sandbox-ledger.sqlite
 
 BALANCED = """\
 billy.processor_factory = billy.processors.balanced.Balanced
-billy.balanced.base_url = {balanced_url}
+billy.balanced.base_url = {url}
 """
 
 STRIPE = """\
 billy.processor_factory = billy.processors.stripe.Stripe
-billy.stripe.base_url = {stripe_url}
+billy.stripe.base_url = {url}
 billy.stripe.statement_suffix_length = 14
 """
+
+LOCALSTRIPE = f"""\
+{STRIPE}billy.transaction.maximum_retry = 1
+"""
+
+PLAYED: dict[str, tuple[type[BalancedStory | StripeStory | LocalstripeStory], str]] = {
+    "balanced": (BalancedStory, BALANCED),
+    "stripe": (StripeStory, STRIPE),
+    "localstripe": (LocalstripeStory, LOCALSTRIPE),
+}
+"""The story with a processor that listens, and Billy's settings for it."""
 
 
 @click.command("demo", epilog="""\b
@@ -70,10 +89,10 @@ Exit codes:
 @click.option("--url", help="Play against a server that runs with the settings INI, instead of one of our own.")
 @click.option(
     "--processor",
-    type=click.Choice(["sandbox", "balanced", "stripe"]),
+    type=click.Choice(["sandbox", *PLAYED]),
     default="sandbox",
     show_default=True,
-    help="Balanced and Stripe are played by their simulators, which are started too.",
+    help="Balanced and Stripe are played by their simulators, or Stripe by localstripe; all are started too.",
 )
 def demo(ini: str | None, url: str | None, processor: str) -> None:
     """Play the API's story against a real server, and check every answer.
@@ -83,14 +102,13 @@ def demo(ini: str | None, url: str | None, processor: str) -> None:
     time. The scheduler runs as the command process-transactions. Everything happens in a directory that is
     deleted afterwards, unless --url and INI name a server of yours, which must use the sandbox and
     billy.company.display_callback_key. With Balanced and with Stripe the story is another: it is about what happens
-    at the processor, and about the callbacks that come from there.
+    at the processor, and about the callbacks that come from there. localstripe, which somebody else wrote, has to be
+    installed: pip install 'billy[localstripe]'.
     """
     if processor != "sandbox":
         if url is not None or ini is not None:
             raise click.UsageError(f"{processor.title()} is played against servers of our own only.")
-        story = BalancedStory if processor == "balanced" else StripeStory
-        with _server_with_simulator(processor) as (url, ini, processor_url):
-            _tell(story(url, processor_url, run_scheduler=partial(_run_scheduler, ini)))
+        _play_with(processor)
         return
     if (url is None) != (ini is None):
         raise click.UsageError("--url and INI go together: the scheduler needs the settings of that server.")
@@ -115,6 +133,32 @@ def _play(url: str, ini: str, *, owns_server: bool) -> None:
     )
 
 
+def _play_with(processor: str) -> None:
+    make_story, options = PLAYED[processor]
+    with Processes() as processes:
+        url = f"http://127.0.0.1:{_free_port()}"
+        if processor != "localstripe":
+            start_simulator(processes, url, processor)
+            _play_story(make_story, processes, options, billys_url=url, storys_url=url)
+            return
+        start_localstripe(processes, url)
+        with LocalstripeFront.started(behind=url) as front:
+            _play_story(make_story, processes, options, billys_url=front.url, storys_url=url)
+            click.echo(f"Left out on the way, for localstripe refuses them: {', '.join(sorted(front.left_out))}.")
+
+
+def _play_story(
+    make_story: type[BalancedStory | StripeStory | LocalstripeStory],
+    processes: Processes,
+    options: str,
+    *,
+    billys_url: str,
+    storys_url: str,
+) -> None:
+    with _started(processes, options.format(url=billys_url)) as (url, ini):
+        _tell(make_story(url, storys_url, run_scheduler=partial(_run_scheduler, ini)))
+
+
 def _run_scheduler(ini: str, *, owns_server: bool = True) -> None:
     command = [sys.executable, "-W", "ignore", "-m", *scheduler_command(ini)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # our own command
@@ -123,7 +167,7 @@ def _run_scheduler(ini: str, *, owns_server: bool = True) -> None:
         raise BillyError(f"process-transactions ended with exit code {done.returncode}:\n{done.stderr}")
 
 
-def _tell(story: Story | BalancedStory | StripeStory) -> None:
+def _tell(story: Story | BalancedStory | StripeStory | LocalstripeStory) -> None:
     console = Console()
     with console.status("The story is being played, which takes some seconds …"):
         story.play(story.tell)
@@ -146,17 +190,6 @@ def _server() -> Iterator[tuple[str, str]]:
     """A server of our own on a free port, with everything it writes in a directory that goes away with it."""
     with Processes() as processes, _started(processes, SANDBOX) as (url, ini):
         yield url, ini
-
-
-@contextmanager
-def _server_with_simulator(processor: str) -> Iterator[tuple[str, str, str]]:
-    """The same with a simulated processor beside it: Billy's URL, its ini, and the simulator's URL."""
-    with Processes() as processes:
-        simulator_url = f"http://127.0.0.1:{_free_port()}"
-        start_simulator(processes, simulator_url, processor)
-        options = BALANCED if processor == "balanced" else STRIPE
-        with _started(processes, options.format(balanced_url=simulator_url, stripe_url=simulator_url)) as (url, ini):
-            yield url, ini, simulator_url
 
 
 @contextmanager

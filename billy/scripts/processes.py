@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import socket
@@ -105,6 +106,18 @@ def start_simulator(processes: Processes, url: str, processor: str = "balanced")
     command = ["billy.scripts", f"{processor}-simulator", "--host", host, "--port", port, "--retry-delay", "5"]
     processes.start("simulator", command, show=lambda line: False)
     processes.wait_for(f"{url}/simulator/ledger")
+
+
+def start_localstripe(processes: Processes, url: str) -> None:
+    """Start localstripe, and return when it answers at ``url``; ConfigurationError where it is not installed.
+
+    It listens on all addresses of the machine, and cannot be told otherwise.
+    """
+    if importlib.util.find_spec("localstripe") is None:
+        raise ConfigurationError("localstripe is not installed: pip install 'billy[localstripe]'")
+    command = ["localstripe", "--from-scratch", "--port", url.rpartition(":")[2]]
+    processes.start("localstripe", command, show=lambda line: False)
+    processes.wait_for(f"{url}/js.stripe.com/v3/")  # all else wants a key
 
 
 def has_news(line: str) -> bool:

@@ -46,6 +46,8 @@ class Request:
     body: bytes
     headers: Mapping[str, str] = field(default_factory=dict)
     """By their names in lower case."""
+    target: str = ""
+    """Path and query as they were sent, where the server tells."""
     json: Any = None
 
 
@@ -193,6 +195,7 @@ def _read(environ: Mapping[str, Any]) -> Request:
             for name, value in environ.items()
             if name.startswith("HTTP_")
         },
+        environ.get("REQUEST_URI", ""),
     )
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from billy.scripts import reference
 from billy.scripts.player import BillyPlayer, HttpPlayer, Player, StoryEnded
+from billy.testing.localstripe import LEFT_OUT
+from tests.processors.localstripe import IS_INSTALLED
 
 from .conftest import Start
 
@@ -52,7 +54,30 @@ def test_the_story_with_stripe_ends_well(start: Start) -> None:
     assert "whsec_" not in demo.output
 
 
-@pytest.mark.parametrize("processor", ["balanced", "stripe"])
+@pytest.mark.localstripe
+@pytest.mark.skipif(not IS_INSTALLED, reason="localstripe is not installed")
+def test_the_story_with_localstripe_ends_well(start: Start) -> None:
+    demo = start("billy.scripts", "demo", "--processor", "localstripe", COLUMNS="300")
+
+    assert demo.end() == 0, demo.output
+    assert "answers were right." in demo.output
+    assert "✗" not in demo.output
+    for told in ("/v1/payment_intents/pi_", "/v1/refunds/re_", "1 failed", "Stripe's payments agree", "/refund"):
+        assert told in demo.output
+    for parameter in sorted(*LEFT_OUT.values()):
+        assert parameter in demo.lines[-1]
+    assert "sk_test_" not in demo.output
+
+
+def test_without_localstripe_the_demo_says_what_to_install(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['localstripe'] = None")
+    demo = start("billy.scripts", "demo", "--processor", "localstripe", PYTHONPATH=str(tmp_path))
+
+    assert demo.end() == 2
+    assert "localstripe is not installed: pip install 'billy[localstripe]'" in demo.output
+
+
+@pytest.mark.parametrize("processor", ["balanced", "stripe", "localstripe"])
 def test_a_processor_is_never_played_on_somebodys_server(start: Start, development_ini: Any, processor: str) -> None:
     given = (development_ini, "--url", "http://127.0.0.1:9")
     assert start("billy.scripts", "demo", "--processor", processor, *given).end() == 2

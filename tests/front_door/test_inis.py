@@ -1,4 +1,4 @@
-"""development.ini and production.ini as they stand."""
+"""The inis as they stand."""
 
 from __future__ import annotations
 
@@ -46,19 +46,20 @@ def test_productions_server_waits_longer_than_a_request_may_take() -> None:
     assert float(server["graceful_timeout"]) > needed
 
 
-def test_balanceds_options_are_right_and_only_the_processors_differ_from_developments(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("processor", ["balanced", "stripe"])
+def test_a_processors_options_are_right_and_only_the_processors_differ_from_developments(
+    tmp_path: Path, processor: str
 ) -> None:
     inis = {}
-    for name in ("development", "balanced"):
+    for name in ("development", processor):
         text = (ROOT / f"{name}.ini").read_text()
         (tmp_path / ".billy-secrets").write_text(new_secret_key())
         (tmp_path / f"{name}.ini").write_text(text)
         options = read_ini(str(tmp_path / f"{name}.ini"))
         Settings.load(options)
         inis[name] = set(options)
-    differing = {option.rpartition(".")[0] for option in inis["development"] ^ inis["balanced"]}
-    assert differing <= {"billy", "billy.sandbox", "billy.balanced", "billy.company"}
+    differing = {option.rpartition(".")[0] for option in inis["development"] ^ inis[processor]}
+    assert differing <= {"billy", "billy.sandbox", f"billy.{processor}", "billy.company"}
 
 
 def test_the_readme_names_developments_address() -> None:

@@ -58,23 +58,33 @@ def test_if_one_dies_it_stops_the_other_and_fails(serving: Started, killed: str,
     assert not both[other].is_running()
 
 
-def test_with_a_simulator_all_three_are_up_and_stop_together(start: Start, tmp_path: Path, port: int) -> None:
+@pytest.mark.parametrize(
+    "processor, at, noun", [("balanced", "127.0.0.1:6544", "marketplaces"), ("stripe", "127.0.0.1:6545", "accounts")]
+)
+def test_with_a_simulator_all_three_are_up_and_stop_together(
+    start: Start, tmp_path: Path, port: int, processor: str, at: str, noun: str
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        balanced_port = probe.getsockname()[1]
-    ini = tmp_path / "balanced.ini"
-    text = (ROOT / "balanced.ini").read_text().replace("127.0.0.1:6543", f"127.0.0.1:{port}")
-    ini.write_text(text.replace("127.0.0.1:6544", f"127.0.0.1:{balanced_port}"))
+        simulators_port = probe.getsockname()[1]
+    ini = tmp_path / f"{processor}.ini"
+    text = (ROOT / ini.name).read_text().replace("127.0.0.1:6543", f"127.0.0.1:{port}")
+    ini.write_text(text.replace(at, f"127.0.0.1:{simulators_port}"))
     serving = start("billy.scripts", "serve", ini, "--simulator", "--every", "1s")
-    serving.wait_for("processor_key=")
-    key = json.loads(post(f"http://127.0.0.1:{balanced_port}/simulator/marketplaces", b"{}"))["key"]
+    second_step = serving.wait_for("processor_key=")
+    assert f"curl http://127.0.0.1:{port}/v1/companies -d processor_key=" in second_step
+    first_step = f"curl -X POST http://127.0.0.1:{simulators_port}/simulator/{noun}  # its key at {processor.title()}"
+    assert first_step in serving.output
+    key = json.loads(post(f"http://127.0.0.1:{simulators_port}/simulator/{noun}", b""))["key"]
+    assert key.startswith(second_step.partition("processor_key=")[2].strip().rstrip("…"))
     company = json.loads(post(f"http://127.0.0.1:{port}/v1/companies", f"processor_key={key}".encode()))
     assert company["guid"].startswith("CP")
+    assert company["processor"] == processor
 
     serving.process.send_signal(signal.SIGTERM)
     assert serving.end() == 0
     assert not listens(port)
-    assert not listens(balanced_port)
+    assert not listens(simulators_port)
     assert "Traceback" not in serving.output
 
 
@@ -84,17 +94,19 @@ def post(url: str, body: bytes) -> bytes:
         return answer
 
 
-@pytest.mark.parametrize("change", ["nothing", "base_url = http://127.0.0.1:6544"])
-def test_a_simulator_is_only_started_where_the_ini_expects_it(
-    start: Start, development_ini: Path, tmp_path: Path, change: str
-) -> None:
-    ini = development_ini
-    if change != "nothing":
-        ini = tmp_path / "balanced.ini"
-        ini.write_text((ROOT / "balanced.ini").read_text().replace(change, "base_url = https://example.com"))
+def test_a_simulator_is_not_started_where_the_ini_expects_none(start: Start, development_ini: Path) -> None:
+    refused = start("billy.scripts", "serve", development_ini, "--simulator")
+    assert refused.end() == 2
+    assert "Error: billy.processor_factory is sandbox: there is nothing to simulate" in refused.output
+
+
+@pytest.mark.parametrize("processor, at", [("balanced", "127.0.0.1:6544"), ("stripe", "127.0.0.1:6545")])
+def test_a_simulator_is_not_started_elsewhere(start: Start, tmp_path: Path, processor: str, at: str) -> None:
+    ini = tmp_path / f"{processor}.ini"
+    ini.write_text((ROOT / ini.name).read_text().replace(f"http://{at}", "https://example.com"))
     refused = start("billy.scripts", "serve", ini, "--simulator")
     assert refused.end() == 2
-    assert "Error: billy." in refused.output
+    assert f"Error: billy.{processor}.base_url is https://example.com" in refused.output
 
 
 def test_it_does_not_share_a_port(start: Start, development_ini: Path, port: int) -> None:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import pytest
+import urllib3
 
 from billy.errors import InvalidCustomer, InvalidFundingInstrument, Refused
 from billy.processors.base import Processor, Receipt, ReceiptStatus, Submission, SubmissionType
-from billy.processors.stripe import Stripe
-from tests.processors.localstripe import UNKNOWN, Forgetful, ask, forgetful_stripe, running
+from billy.processors.stripe import Stripe, StripeOptions
+from billy.testing.localstripe import LEFT_OUT, LocalstripeFront
+from tests.processors.localstripe import ask, running
 
 pytestmark = pytest.mark.localstripe
 
@@ -22,21 +25,28 @@ KEY = "sk_test_12345"
 
 
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("localstripe")) as url:
-        yield url
+def server() -> Iterator[tuple[str, LocalstripeFront]]:
+    with running() as server:
+        yield server
 
 
 @pytest.fixture
-def stripe(url: str) -> Iterator[tuple[Stripe, Forgetful]]:
-    stripe, http = forgetful_stripe(url)
-    yield stripe, http
-    http.close()
+def url(server: tuple[str, LocalstripeFront]) -> str:
+    """Of localstripe itself, which tells what it got."""
+    return server[0]
 
 
 @pytest.fixture
-def company(stripe: tuple[Stripe, Forgetful]) -> Processor:
-    return stripe[0](KEY)
+def front(server: tuple[str, LocalstripeFront]) -> LocalstripeFront:
+    """Where the adapter goes."""
+    return server[1]
+
+
+@pytest.fixture
+def company(front: LocalstripeFront) -> Iterator[Processor]:
+    stripe = Stripe(StripeOptions(base_url=front.url), call_deadline=5)
+    yield stripe(KEY)
+    stripe.http.close()
 
 
 @pytest.fixture
@@ -100,11 +110,22 @@ def test_a_charge_is_a_payment_with_our_metadata(company: Processor, customer: s
     }
 
 
-def test_what_it_does_not_know_of_a_payment_is_no_more_than_we_know(
-    stripe: tuple[Stripe, Forgetful], customer: str, url: str
+def test_what_is_left_out_of_a_payment_is_in_the_table_and_all_of_that_is(
+    front: LocalstripeFront, company: Processor, customer: str, url: str
 ) -> None:
-    stripe[0](KEY).submit(a_charge(customer, card(url)))
-    assert stripe[1].left_out == set(UNKNOWN)
+    front.left_out.clear()
+    company.submit(a_charge(customer, card(url)))
+    [parameters] = LEFT_OUT.values()
+    assert front.left_out == parameters
+
+
+@pytest.mark.parametrize("parameter", sorted(*LEFT_OUT.values()))
+def test_nothing_is_left_out_that_it_would_take(url: str, parameter: str) -> None:
+    headers = {**urllib3.make_headers(basic_auth=f"{KEY}:"), "Content-Type": "application/x-www-form-urlencoded"}
+    body = urlencode({"amount": 1000, "currency": "usd", parameter: "true"})
+    answer = urllib3.request("POST", f"{url}/v1/payment_intents", body=body, headers=headers)
+    assert answer.status == 400
+    assert answer.json()["error"]["message"] == f"Unexpected {parameter.partition('[')[0]}"
 
 
 def test_a_card_that_is_declined_is_refused(company: Processor, customer: str, url: str) -> None:

@@ -162,6 +162,12 @@ def violations(checked: Iterable[Module], known: Iterable[str]) -> list[str]:
     return found
 
 
+def test_localstripe_is_run_and_never_imported() -> None:
+    # Its licence is the GPL.
+    names = [module.name for module in modules()]
+    assert not [module for module in modules() if any(within(n, "localstripe") for n in imports_of(module, names))]
+
+
 def test_imports_go_one_way() -> None:
     assert violations(modules(), [module.name for module in modules()]) == []
 
