@@ -27,6 +27,8 @@ from billy.errors import (
     BillyError,
     DatabaseUnavailable,
     DuplicateExternalIDError,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     InvalidRequest,
     Misconfigured,
     MoneyMoving,
@@ -43,6 +45,8 @@ STATUS: dict[type[BillyError], int] = {
     InvalidRequest: 400,
     MoneyMoving: 409,
     DuplicateExternalIDError: 409,
+    IdempotencyKeyInUse: 409,
+    IdempotencyKeyReused: 422,
     AuthenticationRequired: 401,
     NotFound: 404,
     DatabaseUnavailable: 503,
@@ -79,9 +83,11 @@ def billy_error(error: BillyError, request: Request) -> Response:
     response = _answer(request, status, error.error_class, message, errors)
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="Billy"'
+    seconds = getattr(error, "retry_after", None)
     if status == 503:
         log.warning("request_unavailable", error=error.error_class, cause=type(error.__cause__).__name__)
-        seconds = getattr(error, "retry_after", None) or _RETRY_AFTER
+        seconds = seconds or _RETRY_AFTER
+    if seconds:
         response.headers["Retry-After"] = str(min(math.ceil(seconds), _MOST_SECONDS))
     return response
 

@@ -93,8 +93,17 @@ def test_every_error_that_a_route_can_give_is_in_it(document):
         assert ("404" in statuses) == ("{" in path)
         assert ("413" in statuses) == (method != "GET")
         assert ("415" in statuses) == ("application/x-www-form-urlencoded" in str(operation.get("requestBody")))
+        takes_key = method != "GET" and "/callbacks/" not in path
+        assert ("409" in statuses) == (method != "GET")
+        assert ("422" in statuses) == (takes_key and has_key)
         assert "500" in statuses
-    assert {path for (_, path), operation in described(document).items() if "409" in operation["responses"]} == {
+    of_the_view = re.compile("DuplicateExternalIDError|MoneyMoving|InvalidOperationError")
+    conflicts = {
+        path: operation["responses"]["409"]["description"]
+        for (_, path), operation in described(document).items()
+        if "409" in operation["responses"]
+    }
+    assert {path for path, description in conflicts.items() if of_the_view.search(description)} == {
         "/v1/companies/{guid}/callbacks/{callback_key}",
         "/v1/customers",
         "/v1/plans",

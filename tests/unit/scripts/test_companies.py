@@ -218,7 +218,7 @@ class TestRotateSecrets:
         ]
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (0, "rotated: 5\n")
+        assert (result.exit_code, result.stdout) == (0, "rotated: 5\nanswers: 0\n")
         vault = Vault([newest])  # the old one is not needed any more
         for number, company in enumerate(companies):
             rotated = session.get_one(Company, company.guid)
@@ -234,7 +234,7 @@ class TestRotateSecrets:
         session.commit()
         make.company()
 
-        assert billy("rotate-secrets", rotating).stdout == "rotated: 1\n"
+        assert billy("rotate-secrets", rotating).stdout == "rotated: 1\nanswers: 0\n"
         assert session.get_one(Company, done.guid).sealed_processor_key == before
 
     def test_one_that_cannot_be_opened_does_not_stop_the_others(
@@ -245,7 +245,7 @@ class TestRotateSecrets:
         other = make.company(processor_key="found")
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (1, "rotated: 1\n")
+        assert (result.exit_code, result.stdout) == (1, "rotated: 1\nanswers: 0\n")
         assert lost.guid in result.stderr
         assert session.get_one(Company, lost.guid).sealed_processor_key == before
         assert Vault([newest]).open(session.get_one(Company, other.guid).sealed_processor_key) == "found"
