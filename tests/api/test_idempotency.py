@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from billy import billing_run
+from billy.api.idempotency import KEEP_REGISTRATIONS
 from billy.api.operations import operations
 from billy.errors import Misconfigured, OutcomeUnknown, Refused, Unavailable
 from billy.models import Company, IdempotencyKey
@@ -512,6 +514,14 @@ def test_a_lease_is_longer_than_a_request_can_take(settings: Any, company: Clien
     [key] = keys()
     assert settings.request_lease > settings.request_deadline + settings.call_deadline
     assert key.leased_until - key.created_at >= settings.request_lease or key.leased_until.year > clock.now.year
+
+
+def test_the_documentation_tells_the_times_that_are_the_defaults(settings: Any) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "idempotency.md").read_text()
+    assert f"({settings.request_lease.total_seconds():g} s)" in text
+    assert f"({settings.keep_answers.total_seconds() / 3600:g} h)" in text
+    assert KEEP_REGISTRATIONS == timedelta(hours=1)
+    assert "kept for one hour only" in text
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,27 @@ def test_every_error_that_a_route_can_give_is_in_it(document):
     }
 
 
+def test_what_changes_something_takes_a_key_and_says_when_its_answer_is_an_old_one(document):
+    taking = set()
+    for (method, path), operation in described(document).items():
+        parameters = [parameter.get("$ref") for parameter in operation.get("parameters", ())]
+        takes_key = "#/components/parameters/idempotency_key" in parameters
+        assert ("Idempotent-Replayed" in operation["responses"]["200"]["headers"]) == takes_key
+        if takes_key:
+            taking.add((method, path))
+            assert "IdempotencyKeyInUse" in operation["responses"]["409"]["description"]
+            assert "Retry-After" in operation["responses"]["409"]["headers"]
+    changing = {(method, path) for method, path in described(document) if method != "GET"}
+    assert changing - taking == {("POST", "/v1/companies/{guid}/callbacks/{callback_key}")}
+    parameter = document["components"]["parameters"]["idempotency_key"]
+    assert (parameter["name"], parameter["in"], parameter.get("required", False)) == (
+        "Idempotency-Key",
+        "header",
+        False,
+    )
+    assert re.search(parameter["schema"]["pattern"], "8e03978e-40d5-43dd-bc93-6894a57f9324")
+
+
 def test_it_keeps_every_promise_of_2014(document):
     schemas = document["components"]["schemas"]
     promised = {

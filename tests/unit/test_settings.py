@@ -64,6 +64,7 @@ def test_three_options_are_enough() -> None:
         ("settle_time", timedelta(seconds=30)),
         ("doubt_alert", timedelta(hours=24)),
         ("request_deadline", timedelta(seconds=25)),
+        ("keep_answers", timedelta(hours=24)),
         ("display_callback_key", False),
         ("pretty_print", True),
         ("allowed_origins", ()),
@@ -331,6 +332,7 @@ def test_an_option_that_does_not_exist_is_refused(option: str) -> None:
         ({"billy.transaction.lease": "29s"}, "billy.transaction.lease must be at least three times"),
         ({"billy.api.request_deadline": "9s"}, "billy.api.request_deadline must not be below"),
         ({"billy.transaction.call_deadline": "0"}, "billy.transaction.call_deadline must be more than 0"),
+        ({"billy.idempotency.keep": "55s"}, "billy.idempotency.keep must be more than a request may take, 55s"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(options: dict[str, str], text: str) -> None:
