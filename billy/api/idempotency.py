@@ -43,7 +43,7 @@ from pyramid.registry import Registry
 from pyramid.response import Response
 from pyramid.tweens import EXCVIEW
 from sqlalchemy import delete, update
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from billy import clock
@@ -51,7 +51,7 @@ from billy.api.contexts import find
 from billy.api.request import Hold, Request
 from billy.api.security import Permission, authenticated
 from billy.api.serializers import CONTENT_TYPE, serialize, write_json
-from billy.errors import IdempotencyKeyInUse, IdempotencyKeyReused, ValidationError
+from billy.errors import BillyError, IdempotencyKeyInUse, IdempotencyKeyReused, ValidationError
 from billy.guid import new_guid
 from billy.models import IdempotencyKey
 from billy.models.base import Owned, lock_all
@@ -108,7 +108,7 @@ def idempotent(view: View, info: Any) -> View:
         if request.hold is None:
             return _replay(request, row)
         if row.record_guid is None:
-            response = view(context, request)
+            response = _run(view, context, request)
         else:
             log.info("request_resumed", record=row.record_guid)
             record = resume(request, row.record_guid)
@@ -132,6 +132,16 @@ def reached(request: Request, record: Any) -> None:
     if request.hold is not None:
         with request.db.no_autoflush:  # a transaction that is to be submitted is claimed in its very INSERT
             _write(request, record_guid=record.guid)
+
+
+def _run(view: View, context: Any, request: Request) -> Response:
+    try:
+        return view(context, request)
+    except (BillyError, IntegrityError):
+        # It may be the work of who took the key over that is in the way: the record is there, the invoice is settled.
+        request.db.rollback()
+        _write(request, leased_until=IdempotencyKey.leased_until)
+        raise
 
 
 def _found_again(model: type[Owned], request: Request, guid: str) -> Owned:
@@ -202,7 +212,7 @@ def _write(request: Request, **values: Any) -> None:
     assert hold is not None
     done: Any = request.db.execute(update(IdempotencyKey).where(*_held(hold)).values(values), execution_options=_PLAIN)
     if done.rowcount != 1:
-        log.error("idempotency_key_lost", company=hold.company_guid)
+        log.warning("idempotency_key_lost")
         raise IdempotencyKeyInUse(f"The request with this {HEADER} was taken over by a later one, try again later")
 
 

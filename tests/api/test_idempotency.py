@@ -554,6 +554,49 @@ def test_who_was_taken_for_dead_and_is_not_does_nothing_any_more(
     assert (key.owner, key.sealed_answer, key.record_guid) == ("another", None, None)
 
 
+@pytest.mark.postgresql  # SQLite has one writer at a time, and who sends within a request waits for himself
+@pytest.mark.parametrize("name", ["create_invoice", "create_subscription", "change_invoice", "create_customer"])
+def test_who_was_overtaken_by_one_who_finished_is_told_so_and_does_nothing(
+    name: str, send: Sent, sandbox: Any, session: Session, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overtaking: list[Any] = []
+
+    def slow(method: str) -> Any:
+        asked = getattr(SandboxProcessor, method)
+
+        def ask(*arguments: Any, **options: Any) -> Any:
+            answer = asked(*arguments, **options)
+            if not overtaking:
+                overtaking.append(None)
+                lease_out(session)
+                overtaking[0] = send(KEY)
+            return answer
+
+        return ask
+
+    with monkeypatch.context() as patch:
+        for method in ("validate_funding_instrument", "create_customer"):
+            patch.setattr(SandboxProcessor, method, slow(method))
+        before, sends = stored(engine), len(sandbox.sends())
+        answer = send(KEY, status=409)
+    assert answer.json["error_class"] == "IdempotencyKeyInUse"
+    [done] = overtaking
+    assert "Idempotent-Replayed" not in done.headers
+    after = stored(engine)
+    assert len(sandbox.sends()) - sends == (0 if name == "create_customer" else 1)
+    if name.startswith("create_"):
+        [table] = [table for table in ("customer", "invoice", "subscription") if name.endswith(table)]
+        assert len(after[table]) - len(before[table]) == 1
+    assert send(KEY).body == done.body
+
+
+def test_another_content_type_is_another_request(company: Client) -> None:
+    path, headers = REQUESTS["cancel_invoice"](company).path, {"Idempotency-Key": KEY}
+    company.post(path, body=b"{}", headers={**headers, "Content-Type": "application/json"})
+    company.post(path, body=b"{}", headers={**headers, "Content-Type": "text/plain"}, status=422)
+    company.post(path, body=b"{}", headers=headers, status=422)
+
+
 # -- browsers ----------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -234,6 +235,26 @@ def test_an_api_key_that_died_with_its_process_opens_nothing(
         api.client(key).get("/v1/plans", status=401)
     api.client(shown).get("/v1/plans")
     assert send(KEY).json == registered
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("dies_at", [3, 6, 7, 8, 9])
+def test_of_many_who_make_up_for_it_at_once_one_does(
+    company: Client, process: Any, lease_out: Any, end_leases: Any, bill: Any, sandbox: Any, dies_at: int
+) -> None:
+    send = REQUESTS["create_invoice"](company)
+    process(send, dies_at=dies_at)
+    lease_out()
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda number: send(KEY, status="*"), range(4)))
+    done = [answer for answer in answers if answer.status_int == 200 and "Idempotent-Replayed" not in answer.headers]
+    [one] = done
+    others = [answer for answer in answers if answer is not one]
+    assert all(answer.status_int == 409 or answer.body == one.body for answer in others)
+    end_leases()
+    bill()
+    [transaction] = charges(company, "create_invoice", one.json)
+    assert sandbox.charged(transaction["guid"]) == len(sandbox.sends()) == 1
 
 
 @pytest.mark.parametrize("name", ["create_invoice", "create_company"])
