@@ -21,7 +21,7 @@ Where no processor is called, the effect and its answer are one commit. Whoever 
   After ``reached`` nothing is done again: the answer is the record, as it stands now.
 
 The lease decides who waits, not what is safe. Safe is that every write names the key's owner in its WHERE clause: a
-request that was taken for dead, and is not, fails at its next commit, and what it did goes with it.
+request that was taken for dead, and is not, fails before its next commit, and what it did is rolled back.
 
 An answer of 400 and above stored nothing, so nothing has to be kept. One below 500 frees the key, for any request. One
 above leaves it to this request, to be tried again.
@@ -33,7 +33,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,7 @@ from pyramid.tweens import EXCVIEW
 from sqlalchemy import delete, update
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
+from sqlalchemy.orm import Session
 
 from billy import clock
 from billy.api.contexts import find
@@ -56,7 +57,6 @@ from billy.guid import new_guid
 from billy.models import IdempotencyKey
 from billy.models.base import Owned, lock_all
 from billy.models.idempotency import NOBODY
-from billy.settings import Settings
 from billy.statements import database_now, insert_unless_there
 
 View = Callable[[Any, Request], Response]
@@ -126,8 +126,8 @@ idempotent.options = ("takes_key", "resume")  # type: ignore[attr-defined]  # ho
 def reached(request: Request, record: Any) -> None:
     """What the request is for is in the database with the next commit; ``record`` is what it answers with.
 
-    To be called before that commit, by whoever commits before the request's end. IdempotencyKeyInUse if the request
-    was so slow that another one was made of its key: the effect has to be rolled back then, as it is when that passes.
+    To be called by whoever commits before the request's end. IdempotencyKeyInUse, to be let pass, if the request was
+    so slow that another one has taken its key over.
     """
     if request.hold is not None:
         with request.db.no_autoflush:  # a transaction that is to be submitted is claimed in its very INSERT
@@ -152,8 +152,23 @@ def _found_again(model: type[Owned], request: Request, guid: str) -> Owned:
 
 def _claim(request: Request, key: str, *, is_public: bool) -> tuple[IdempotencyKey, Hold | None]:
     """The key's row, and that it is ours now; None where it has its answer. Commits."""
-    db, now = request.db, clock.utc_now()
-    settings: Settings = request.registry["billy.settings"]
+    at = database_now(request.db)
+    fresh = _fresh(request, key, at, is_public=is_public)
+    row, is_new = _row(request.db, fresh)
+    if row.fingerprint != fresh["fingerprint"]:
+        raise IdempotencyKeyReused(f"The {HEADER} was sent with another request before: its answer is not this one's")
+    if row.is_answered:
+        return row, None
+    if not row.is_free(fresh["owner"], at):
+        raise IdempotencyKeyInUse(f"The request with this {HEADER} is being processed right now, try again later")
+    row.owner, row.leased_until = fresh["owner"], fresh["leased_until"]
+    request.db.commit()  # from here on whoever comes with the key is told to wait
+    return row, Hold(row.company_guid, row.key_hash, row.owner, row.new_guid, is_first_try=is_new)
+
+
+def _fresh(request: Request, key: str, at: datetime, *, is_public: bool) -> dict[str, Any]:
+    """The values of a key that is sent for the first time."""
+    now, settings = clock.utc_now(), request.registry["billy.settings"]
     fingerprint = _fingerprint(request)
     if is_public:
         # Anybody may register, so a key alone is nobody's: what belongs together is the key and what was sent.
@@ -161,38 +176,29 @@ def _claim(request: Request, key: str, *, is_public: bool) -> tuple[IdempotencyK
         keep = min(settings.keep_answers, KEEP_REGISTRATIONS)
     else:
         company_guid, key_hash, keep = authenticated(request).guid, _hash(key), settings.keep_answers
-    # Of the request, and not of the attempt: pyramid_retry may begin it anew before anybody could end the lease.
-    owner = request.environ.setdefault(_OWNER, secrets.token_hex(16))
-    at = database_now(db)
-    fresh = {
+    return {
         "company_guid": company_guid,
         "key_hash": key_hash,
         "fingerprint": fingerprint,
         "new_guid": new_guid("", now),
-        "owner": owner,
+        # Of the request, and not of the attempt: pyramid_retry may begin it anew before anybody could end the lease.
+        "owner": request.environ.setdefault(_OWNER, secrets.token_hex(16)),
         "leased_until": at + settings.request_lease,
         "created_at": now,
         "expires_at": now + keep,
     }
+
+
+def _row(db: Session, fresh: dict[str, Any]) -> tuple[IdempotencyKey, bool]:
+    """The key's row, locked, and whether it is the fresh one."""
+    own = [getattr(IdempotencyKey, name) == fresh[name] for name in ("company_guid", "key_hash")]
     while True:
         is_new = insert_unless_there(db, IdempotencyKey, fresh)
-        mine = (IdempotencyKey.company_guid == company_guid, IdempotencyKey.key_hash == key_hash)
-        found = lock_all(db, IdempotencyKey, *mine)
-        if found and found[0].expires_at > now:
-            break
-        for expired in found:  # and where there is none, a run has deleted it since we found it there
-            db.delete(expired)
+        for row in lock_all(db, IdempotencyKey, *own):  # none, if a run has deleted what was there
+            if row.expires_at > fresh["created_at"]:
+                return row, is_new
+            db.delete(row)
         db.flush()
-    [row] = found
-    if row.fingerprint != fingerprint:
-        raise IdempotencyKeyReused(f"The {HEADER} was sent with another request before: its answer is not this one's")
-    if row.is_answered:
-        return row, None
-    if not row.is_free(owner, at):
-        raise IdempotencyKeyInUse(f"The request with this {HEADER} is being processed right now, try again later")
-    row.owner, row.leased_until = owner, fresh["leased_until"]
-    db.commit()  # from here on whoever comes with the key is told to wait
-    return row, Hold(company_guid, key_hash, owner, row.new_guid, is_first_try=is_new)
 
 
 def _replay(request: Request, row: IdempotencyKey) -> Response:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from billy import guid
@@ -194,6 +195,26 @@ def test_what_was_in_doubt_when_it_died_is_answered_as_it_stands_and_looked_up_b
     assert sandbox.charged(transaction["guid"]) == 1
     assert len(sandbox.sends()) == sends + 1
     assert send(KEY).body == answer.body, "the answer of a key does not change"
+
+
+@pytest.mark.parametrize(
+    ("bug", "status"), [(KeyError("a bug"), 500), (OperationalError("UPDATE", {}, Exception("away")), 503)]
+)
+def test_a_failure_after_the_charge_is_made_up_for_at_once_and_without_another(
+    company: Client, sandbox: Any, monkeypatch: pytest.MonkeyPatch, bug: Exception, status: int
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise bug
+
+    send = REQUESTS["create_invoice"](company)
+    with monkeypatch.context() as patch:
+        patch.setattr("billy.submission.record", fail)
+        patch.setattr("billy.db.time.sleep", lambda seconds: None)
+        send(KEY, status=status)
+    invoice = send(KEY).json
+    assert invoice["status"] == "processing"
+    assert len(company.get("/v1/invoices").json["items"]) == len(sandbox.sends()) == 1
+    assert send(KEY).json == invoice
 
 
 def test_the_processor_is_asked_twice_about_one_and_the_same_customer(
