@@ -118,6 +118,14 @@ def test_the_key_at_another_address_or_in_another_form_is_refused(send: Sent, co
     assert first.json["amount"] == 900
 
 
+def test_the_same_body_at_another_address_is_another_request(company: Client, engine: Any) -> None:
+    one, other = (REQUESTS["cancel_invoice"](company) for _ in range(2))
+    one(KEY)
+    before = stored(engine)
+    other(KEY, status=422)
+    assert stored(engine) == before
+
+
 def test_a_slash_at_the_end_and_a_charset_make_no_other_request(company: Client) -> None:
     body = b'{"plan_type": "debit", "frequency": "weekly", "amount": 500}'
     answers = [

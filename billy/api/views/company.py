@@ -19,7 +19,10 @@ _HOST = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,260}\Z")
 
 
 def _registered(request: Request, guid: str) -> Company:
-    """The company of a registration that was cut short. Nobody has seen its API key, so it gets another."""
+    """The company of a registration that was cut short.
+
+    Nobody has seen its API key, so it gets another. Its callback is an intent that runs retry.
+    """
     company = lock(request.db, request.db.get_one(Company, guid))
     request.api_key = company.reset_api_key(request.db, clock.utc_now())
     return company
