@@ -59,6 +59,7 @@ def make_app(
         config.include("billy.api.security")
         config.include("billy.api.serializers")
         config.include("billy.api.api_view")
+        config.include("billy.api.idempotency")
         config.include("billy.api.routes")
         config.include("billy.api.errors")
         config.include("billy.api.views.docs")

@@ -35,7 +35,14 @@ from billy.models.subscription import DueSubscription, Filed, file_missed
 from billy.reconciliation import Difference, reconcile
 from billy.recording import Claim, Outcome, Result
 from billy.settings import Settings
-from billy.statements import database_now, due_subscriptions, forget_counts, insert_filed, is_lasting_doubt
+from billy.statements import (
+    database_now,
+    delete_expired_keys,
+    due_subscriptions,
+    forget_counts,
+    insert_filed,
+    is_lasting_doubt,
+)
 from billy.submission import Submitter
 
 log = structlog.get_logger(__name__)
@@ -44,6 +51,9 @@ T = TypeVar("T")
 Sessions = sessionmaker[Session]
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
+
+FORGOTTEN_AT_ONCE = 1000
+"""Expired idempotency keys that are deleted in one transaction."""
 
 FILED_AT_ONCE = 1000
 """Subscriptions that are filed in one transaction: a filing calls nobody, so others wait only for milliseconds."""
@@ -84,6 +94,8 @@ class Summary:
     """Those of which it told something new."""
     differing: int = 0
     """What its books and ours disagree about, for a person to look into."""
+    expired_keys: int = 0
+    """Idempotency keys that were old enough to be forgotten."""
     in_doubt: int = 0
     """Transactions whose outcome has been unknown for longer than ``billy.transaction.doubt_alert``."""
     expired: int = 0
@@ -143,6 +155,7 @@ def run(
             _file(session, settings, now, summary, progress, is_stopping)
             _submit(session, settings, submitter, now, concurrency, summary, progress, is_stopping)
             _reconcile(session, settings, submitter, now, concurrency, summary, is_stopping)
+            _forget_keys(session, now, summary, is_stopping)
             _report(session, settings, now, summary)
         finally:
             # Also when the run is cut short: the counts say how far it came.
@@ -497,6 +510,20 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
                 company.callback_was_registered(now, sealed_secret=sealed_secret)
 
         persist(session, work)
+
+
+def _forget_keys(session: Session, now: datetime, summary: Summary, is_stopping: Callable[[], bool]) -> None:
+    """Delete the idempotency keys that have expired. The billing is done by now, and what fails here undoes nothing."""
+    try:
+        while not is_stopping():
+            deleted = persist(session, lambda: delete_expired_keys(session, now, limit=FORGOTTEN_AT_ONCE))
+            if not deleted:
+                break
+            summary.expired_keys += deleted
+    except Exception:  # an expired key is as good as none: the next run has another try
+        log.exception("keys_not_forgotten")
+        session.rollback()
+        summary.errors += 1
 
 
 def _report(session: Session, settings: Settings, now: datetime, summary: Summary) -> None:

@@ -10,7 +10,9 @@
     │   ├── InvalidURIFormat          the processor cannot read a URI
     │   ├── InvalidCustomer           the processor does not know a customer
     │   ├── InvalidFundingInstrument  the processor does not know, or cannot use, an instrument
-    │   └── InvalidCallbackPayload    a callback that is not the processor's
+    │   ├── InvalidCallbackPayload    a callback that is not the processor's
+    │   └── IdempotencyKeyReused      a key was sent with another request before
+    ├── IdempotencyKeyInUse           the same request is under way: try again
     ├── DuplicateExternalIDError      an ``external_id`` is taken
     ├── AuthenticationRequired        no key, or one that is not valid (any more)
     │   └── TokenRequired             a token of the operator's is asked for: by GET /metrics
@@ -88,6 +90,16 @@ class InvalidFundingInstrument(InvalidRequest):
 
 class InvalidCallbackPayload(InvalidRequest):
     """A callback that the processor does not own up to."""
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """The ``Idempotency-Key`` was sent with another request before: another address, method, type or body."""
+
+
+class IdempotencyKeyInUse(BillyError):
+    """A request with the same ``Idempotency-Key`` is under way: try again after ``Retry-After`` seconds."""
+
+    retry_after = 1
 
 
 class DuplicateExternalIDError(BillyError):

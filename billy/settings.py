@@ -278,6 +278,11 @@ class Settings(BaseModel):
     maximum_body: int = option(
         "billy.api.maximum_body", 1_048_576, "Bytes a request body may have; more is 413.", ge=1024
     )
+    keep_answers: Duration = option(
+        "billy.idempotency.keep",
+        timedelta(hours=24),
+        "How long a request with an Idempotency-Key is not done again but answered again; a registration at most 1h.",
+    )
     revision: str | None = option("billy.revision", None, "The deployed source revision, shown by GET /.")
     pretty_print: bool = option("api.json.pretty_print", True, "Indent JSON answers.")
     allowed_origins: Lines = option("api.allowed_origins", (), "Origins that browsers may call from, in full.")
@@ -296,6 +301,10 @@ class Settings(BaseModel):
             raise ValueError("billy.transaction.lease must be at least three times billy.transaction.call_deadline")
         if self.request_deadline < self.call_deadline:
             raise ValueError("billy.api.request_deadline must not be below billy.transaction.call_deadline")
+        if self.keep_answers <= self.request_lease:
+            raise ValueError(
+                f"billy.idempotency.keep must be more than a request may take, {self.request_lease.total_seconds():g}s"
+            )
         if not self.call_deadline:
             raise ValueError("billy.transaction.call_deadline must be more than 0")
         return self
@@ -348,6 +357,14 @@ class Settings(BaseModel):
             lines = (f"  {name}: {text}" if name else f"  {text}" for name, text in sorted(mistakes.items()))
             raise ConfigurationError("the settings have mistakes:\n" + "\n".join(lines))
         return settings.model_copy(update={"processor_options": options})
+
+    @property
+    def request_lease(self) -> timedelta:
+        """How long a request may hold its idempotency key before another one may take it for dead.
+
+        A request makes at most three calls that its deadline does not bound: a customer, an instrument, a callback.
+        """
+        return self.request_deadline + 3 * self.call_deadline
 
     def make_processor_factory(self) -> ProcessorFactory:
         """The default processor, with its own options; once a process."""

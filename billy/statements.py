@@ -44,6 +44,7 @@ from billy import clock
 from billy.models import (
     Company,
     Customer,
+    IdempotencyKey,
     Invoice,
     InvoiceStatus,
     Plan,
@@ -54,7 +55,7 @@ from billy.models import (
     TransactionStatus,
     TransactionType,
 )
-from billy.models.base import Owned, UtcDateTime
+from billy.models.base import Base, Owned, UtcDateTime
 from billy.models.subscription import DueSubscription, Filed
 from billy.models.transaction import OPEN
 
@@ -383,6 +384,32 @@ def forget_counts(session: Session) -> None:
     over = select(RateLimit.bucket).where(RateLimit.until <= database_clock(session)).with_for_update(skip_locked=True)
     statement = delete(RateLimit).where(RateLimit.bucket.in_(over))
     session.execute(statement, execution_options={"synchronize_session": False})
+
+
+def insert_unless_there(session: Session, model: type[Base], values: dict[str, Any]) -> bool:
+    """Insert a row; False, and nothing is changed, if there is one with its primary key.
+
+    One that another transaction has not committed yet is waited for.
+    """
+    insert = postgresql.insert if _is_postgresql(session) else sqlite.insert
+    done: Any = session.execute(insert(model).values(values).on_conflict_do_nothing())
+    return bool(done.rowcount)
+
+
+def delete_expired_keys(session: Session, now: datetime, *, limit: int) -> int:
+    """Delete up to ``limit`` idempotency keys that have expired by ``now``, of all companies; how many it were."""
+    key = (IdempotencyKey.company_guid, IdempotencyKey.key_hash)
+    expired = (
+        select(*key)
+        .where(IdempotencyKey.expires_at <= now)
+        .order_by(IdempotencyKey.expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    done: Any = session.execute(
+        delete(IdempotencyKey).where(tuple_(*key).in_(expired)), execution_options={"synchronize_session": False}
+    )
+    return int(done.rowcount)
 
 
 _COPY_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -5,6 +5,7 @@ routes         where: every path, and who is looked up for it
 security       who: API keys, and the two permissions
 contexts       the record that a path names, found through its company
 api_view       how a view says what it needs, takes and returns
+idempotency    what is done once, however often it is sent
 parameters     how a query string, a form or a JSON body is read
 schemas        what we accept: one schema a request
 fields         … and the types of its parameters

@@ -49,12 +49,18 @@ def api_view(
     raises: tuple[type[BillyError], ...] = (),
     media_type: str = "application/json",
     uses_database: bool = True,
+    takes_key: bool = True,
+    resume: Callable[[Request, str], Any] | None = None,
 ) -> Any:
     """A view of ``route``. The checked body is at ``request.validated``, a list's query at ``request.query``.
 
     The records that a body refers to are at ``request.referred``, by their class, and locked until the request
     commits. ``returns`` is what it answers, with one of ``statuses``; ``raises`` are the errors that cannot be seen
     from the rest: what the view's own verb may refuse, and what a processor may say.
+
+    A view that changes something takes idempotency keys (``takes_key``). If a request with one was cut short after it
+    had ``reached`` its effect, ``resume`` gives the record to answer with, by its guid; by default the one of
+    ``returns``.
     """
     return view_config(
         route_name=route,
@@ -68,6 +74,8 @@ def api_view(
         raises=raises,
         media_type=media_type,
         uses_database=uses_database,
+        takes_key=takes_key and method != "GET",
+        resume=resume,
     )
 
 

@@ -28,6 +28,8 @@ from billy.errors import (
     BillyError,
     DatabaseUnavailable,
     DuplicateExternalIDError,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     InvalidRequest,
     MetricsNotShared,
     Misconfigured,
@@ -48,6 +50,8 @@ STATUS: dict[type[BillyError], int] = {
     InvalidRequest: 400,
     MoneyMoving: 409,
     DuplicateExternalIDError: 409,
+    IdempotencyKeyInUse: 409,
+    IdempotencyKeyReused: 422,
     AuthenticationRequired: 401,
     RegistrationClosed: 403,
     NotFound: 404,
@@ -88,11 +92,11 @@ def billy_error(error: BillyError, request: Request) -> Response:
     if status == 401:
         scheme = "Bearer" if isinstance(error, TokenRequired) else "Basic"
         response.headers["WWW-Authenticate"] = f'{scheme} realm="Billy"'
-    if isinstance(error, TooManyRequests):
-        response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    seconds = getattr(error, "retry_after", None)
     if status == 503:
         log.warning("request_unavailable", error=error.error_class, cause=type(error.__cause__).__name__)
-        seconds = getattr(error, "retry_after", None) or _RETRY_AFTER
+        seconds = seconds or _RETRY_AFTER
+    if seconds:
         response.headers["Retry-After"] = str(min(math.ceil(seconds), _MOST_SECONDS))
     return response
 

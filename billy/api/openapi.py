@@ -20,6 +20,7 @@ import orjson
 from pyramid.registry import Registry
 
 from billy import guid
+from billy.api import idempotency
 from billy.api.components import Json, all_schemas, form_of, page_of, reference, request_schema, without_null
 from billy.api.errors import status_of
 from billy.api.operations import Operation, operations
@@ -29,6 +30,8 @@ from billy.errors import (
     AuthenticationRequired,
     BillyError,
     DatabaseUnavailable,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
     InvalidRequest,
     NotFound,
     RegistrationClosed,
@@ -50,6 +53,13 @@ null, is the same as leaving the parameter out, unless it says otherwise. A form
 `item_name1=Shirt&item_amount1=1500&adjustment_amount1=-100`. Words such as `debit` are taken in any case. An address
 may end in a slash. `HEAD` works where `GET` does.
 
+**Trying again.** A request that changes something may have an `Idempotency-Key`: a word of your choice, another one for
+each request. So after a broken connection, or a 5xx, send the same bytes with the same key once more: what was done is
+not done again, but the stored answer is given again, with `Idempotent-Replayed: true`. The server keeps it for a day,
+or as it is set; that of a registration for an hour. While the first request is still worked on, the answer is 409 with
+`Retry-After`. The same key with anything else is 422. An answer of 400 and above is not stored; one below 500 frees
+the key.
+
 **Money** is a whole number of cents. **Instants** are ISO 8601, answered in UTC (`2026-01-15T12:00:00+00:00`); without
 an offset what you send is UTC, without a time it is midnight.
 
@@ -69,11 +79,16 @@ _OF_PYRAMID = {
     415: "`UnsupportedMediaType`: the body is neither a form nor JSON.",
     500: "`InternalServerError`: a bug of ours. Nothing is saved; report it with its `request_id`.",
 }
-_RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
+_SECONDS = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
 _HEADERS = {
-    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
-    429: _RETRY_AFTER,
-    503: _RETRY_AFTER,
+    401: {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}}},
+    409: {"Retry-After": _SECONDS},
+    429: {"Retry-After": {"required": True, **_SECONDS}},
+    503: {"Retry-After": {"required": True, **_SECONDS}},
+}
+_REPLAYED = {
+    "description": "The answer is the stored one of an earlier request with the same `Idempotency-Key`.",
+    "schema": {"const": "true"},
 }
 
 
@@ -113,7 +128,7 @@ def document(registry: Registry) -> Json:
         "components": {
             "schemas": all_schemas(),
             "responses": _shared_responses(),
-            "parameters": {"guid": _guid_parameter()},
+            "parameters": {"guid": _guid_parameter(), "idempotency_key": _key_parameter()},
             "securitySchemes": {
                 "api_key": {
                     "type": "http",
@@ -162,7 +177,7 @@ class _Description:
             "security": self.security(),
             "responses": {str(status): answer for status, answer in sorted(self.responses().items())},
         }
-        parameters = [*self.path_parameters(), *self.query_parameters()]
+        parameters = [*self.path_parameters(), *self.query_parameters(), *self.header_parameters()]
         if parameters:
             said["parameters"] = parameters
         if operation.body is not None:
@@ -198,6 +213,10 @@ class _Description:
             described = {"description": schema.pop("description")} if "description" in schema else {}
             yield {"name": name, "in": "query", **described, "schema": without_null(schema)}
 
+    def header_parameters(self) -> Iterator[Json]:
+        if self.operation.takes_key:
+            yield {"$ref": "#/components/parameters/idempotency_key"}
+
     def body(self, schema: type[Schema]) -> Json:
         sent = {"example": self.example["request"]} if "request" in self.example else {}
         return {
@@ -226,12 +245,17 @@ class _Description:
 
     def errors(self) -> Iterator[type[BillyError]]:
         operation = self.operation
-        if operation.body or operation.query:
+        if operation.body or operation.query or operation.takes_key:
             yield ValidationError
+        if operation.body or operation.query:
             yield InvalidRequest
+        if operation.takes_key:
+            yield IdempotencyKeyInUse
         if operation.permission is Permission.COMPANY:
             yield AuthenticationRequired
             yield TooManyRequests
+            if operation.takes_key:
+                yield IdempotencyKeyReused
         if operation.permission is Permission.REGISTRATION:
             yield RegistrationTokenRequired
             yield RegistrationClosed
@@ -257,7 +281,9 @@ class _Description:
         if status == 200 and "response" in self.example:
             content["example"] = self.example["response"]
         answer: Json = {"description": _sentence(operation.view), "content": {operation.media_type: content}}
-        answer["headers"] = {"X-Request-Id": {"schema": {"type": "string"}}}
+        answer["headers"] = {"X-Request-Id": {"required": True, "schema": {"type": "string"}}}
+        if operation.takes_key:
+            answer["headers"][idempotency.REPLAYED] = _REPLAYED
         links = self.links()
         return {**answer, "links": links} if links else answer
 
@@ -306,6 +332,15 @@ def _error_response(status: int, told: Iterable[str]) -> Json:
 
 def _shared_responses() -> Json:
     return {str(status): _error_response(status, [told]) for status, told in _OF_PYRAMID.items()}
+
+
+def _key_parameter() -> Json:
+    return {
+        "name": idempotency.HEADER,
+        "in": "header",
+        "description": "Sent again with the same key, the request is answered again, and not done again.",
+        "schema": {"type": "string", "pattern": f"^{idempotency.PATTERN}$"},
+    }
 
 
 def _guid_parameter() -> Json:

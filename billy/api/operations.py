@@ -11,7 +11,7 @@ from billy.api.schemas import ListQuery, Schema
 from billy.api.security import Permission
 from billy.errors import BillyError
 
-_SAID = ("body", "query", "returns", "statuses", "raises", "media_type", "uses_database")
+_SAID = ("body", "query", "returns", "statuses", "raises", "media_type", "uses_database", "takes_key")
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Operation:
     raises: tuple[type[BillyError], ...] = ()
     media_type: str = "application/json"
     uses_database: bool = True
+    takes_key: bool = False
 
     @property
     def id(self) -> str:

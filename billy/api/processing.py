@@ -13,6 +13,7 @@ import structlog
 from sqlalchemy import select
 
 from billy import clock
+from billy.api.idempotency import reached
 from billy.api.request import Request
 from billy.db import outside_database
 from billy.errors import (
@@ -24,7 +25,16 @@ from billy.errors import (
     Refused,
     Unavailable,
 )
-from billy.models import Company, Customer, Transaction, TransactionStatus, TransactionType, lock
+from billy.models import (
+    Company,
+    Customer,
+    Invoice,
+    Subscription,
+    Transaction,
+    TransactionStatus,
+    TransactionType,
+    lock,
+)
 from billy.processors.base import Callback, Processor, SubmissionType
 
 log = structlog.get_logger(__name__)
@@ -75,7 +85,7 @@ def customer_at_processor(request: Request, guid: str, uri: str | None) -> str |
             processor.validate_customer(uri)
             return uri
         try:
-            return processor.create_customer(guid, is_first_try=True)
+            return processor.create_customer(guid, is_first_try=request.hold is None or request.hold.is_first_try)
         except (Unavailable, OutcomeUnknown) as error:
             log.warning("customer_creation_postponed", customer=guid, code=error.code)
             return None
@@ -83,6 +93,7 @@ def customer_at_processor(request: Request, guid: str, uri: str | None) -> str |
 
 def register_callback(request: Request, company: Company) -> None:
     """Have the processor call the company back; if that fails, the scheduler tries again."""
+    reached(request, company)
     try:
         with outside_database(request):
             sealed_secret = request.registry["billy.processors"].register_callback(company)
@@ -100,9 +111,13 @@ def read_callback(request: Request, company: Company, body: bytes, headers: Mapp
         return callback
 
 
-def submit(request: Request, transactions: Sequence[Transaction]) -> None:
-    """Submit new transactions at once. Commits, and never raises for what the processor does."""
+def submit(request: Request, record: Invoice | Subscription, transactions: Sequence[Transaction]) -> None:
+    """Submit new transactions at once; ``record`` is what the request answers with.
+
+    Commits, and never raises for what the processor does.
+    """
     if transactions:
+        reached(request, record)
         request.has_committed = True
         submitter, metrics = request.registry["billy.submitter"], request.registry["billy.metrics"]
         results = submitter.submit_now(request.db, transactions, started=request.started)

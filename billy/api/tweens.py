@@ -40,9 +40,9 @@ _SECURITY = (
 
 _CORS = {
     "Access-Control-Allow-Credentials": "true",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Idempotency-Key, X-Request-Id",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE, OPTIONS",
-    "Access-Control-Expose-Headers": "X-Request-Id",
+    "Access-Control-Expose-Headers": "Idempotent-Replayed, Retry-After, X-Request-Id",
 }
 _PREFLIGHT_SECONDS = "600"
 

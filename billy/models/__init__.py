@@ -11,6 +11,7 @@ subscription        a customer on a plan, and the filing of its invoices
 invoice             what is owed once; its status is derived from its charges
 transaction         one movement of money, its failures and the processor's events
 dispute             a charge that the customer's bank was asked to take back
+idempotency         requests that callers may repeat, and what was answered to them
 audit               what operators did by hand
 run                 the scheduler's diary
 rate_limit          what is refused above a rate
@@ -25,6 +26,7 @@ from billy.models.base import Base, lock
 from billy.models.company import ApiKey, Company, find_of_any_company, of_any_company
 from billy.models.customer import Customer
 from billy.models.dispute import Dispute, DisputeState, disputed
+from billy.models.idempotency import IdempotencyKey
 from billy.models.invoice import Invoice, InvoiceType, lock_invoice, lock_invoices
 from billy.models.lifecycle import InvoiceStatus, SubmitStatus, TransactionStatus
 from billy.models.plan import Plan, PlanType
@@ -46,6 +48,7 @@ __all__ = [
     "Dispute",
     "DisputeState",
     "Frequency",
+    "IdempotencyKey",
     "Invoice",
     "InvoiceStatus",
     "InvoiceType",

@@ -62,10 +62,11 @@ class Company(Base):
         processor: str | None = None,
         name: str | None = None,
         callback_base_url: str | None = None,
+        guid: str | None = None,
     ) -> tuple[Company, str]:
         """Add a company with its first API key; the key is returned and never again to be had."""
         company = cls(
-            guid=new_guid("CP", now),
+            guid=guid or new_guid("CP", now),
             name=name,
             processor=processor,
             sealed_processor_key=vault.seal(processor_key),

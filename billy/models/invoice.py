@@ -279,6 +279,7 @@ def new_invoice(
     funding_instrument_uri: str | None = None,
     items: Sequence[Mapping[str, Any]] = (),
     adjustments: Sequence[Mapping[str, Any]] = (),
+    guid: str | None = None,
 ) -> dict[str, Any]:
     """The column values of a new invoice: settled if nothing is due, else staged.
 
@@ -290,7 +291,7 @@ def new_invoice(
         status = INVOICE.after(InvoiceEvent.PAID, status)
     return {
         "company_guid": company_guid,
-        "guid": new_guid("IV", now),
+        "guid": guid or new_guid("IV", now),
         "invoice_type": InvoiceType.CUSTOMER if subscription_guid is None else InvoiceType.SUBSCRIPTION,
         "customer_guid": customer_guid,
         "subscription_guid": subscription_guid,

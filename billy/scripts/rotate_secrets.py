@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import click
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session, sessionmaker
 
 from billy import clock
 from billy.errors import BillyError, ConfigurationError
-from billy.models import AuditEntry, Company
+from billy.models import AuditEntry, Company, IdempotencyKey
 from billy.models.base import lock_all
 from billy.scripts import EXIT_CODES
 from billy.scripts.common import open_sessions, operator, settings_argument
@@ -26,7 +26,8 @@ def rotate_secrets(settings: Settings) -> None:
 
     How to replace a secret key: put the new one before the old in billy.secret_keys and restart every
     server and scheduler; run this; remove the old key. Works in batches and skips what is under the
-    newest key already, so it may be interrupted and run again. Each company's change is audited.
+    newest key already, so it may be interrupted and run again. Each company's change is audited. The
+    answers that are kept for idempotency keys are encrypted anew too.
     """
     vault, newest = Vault(settings.secret_keys), Vault(settings.secret_keys[:1])
     rotated, unreadable, seen = 0, [], ""
@@ -43,9 +44,12 @@ def rotate_secrets(settings: Settings) -> None:
                 except ConfigurationError:
                     session.expire(company)  # one of its secrets may have been changed
                     unreadable.append(company.guid)
-    click.echo(f"rotated: {rotated}")
+    answers, lost = _rotate_answers(sessions, vault, newest, most=settings.batch_size)
+    click.echo(f"rotated: {rotated}\nanswers: {answers}")
     if unreadable:
         raise BillyError(f"the secrets of {', '.join(unreadable)} cannot be opened with any of billy.secret_keys")
+    if lost:
+        raise BillyError(f"{lost} answers to idempotency keys cannot be opened with any of billy.secret_keys")
 
 
 def _next_guids(session: Session, *, after: str, most: int) -> Sequence[str]:
@@ -67,6 +71,36 @@ def _rotate(session: Session, company: Company, vault: Vault, newest: Vault, now
         )
     )
     return True
+
+
+def _rotate_answers(sessions: sessionmaker[Session], vault: Vault, newest: Vault, *, most: int) -> tuple[int, int]:
+    """How many stored answers were encrypted anew, and how many cannot be read.
+
+    Those stay: without them the requests would be done again, and they expire by themselves.
+    """
+    rotated, lost, seen = 0, 0, ("", "")
+    while True:
+        with sessions.begin() as session:
+            keys = _next_answers(session, after=seen, most=most)
+            if not keys:
+                return rotated, lost
+            seen = keys[-1]
+            for key in lock_all(session, IdempotencyKey, tuple_(*_ANSWER).in_(keys)):
+                if key.sealed_answer is not None and not _opens(newest, key.sealed_answer):
+                    if _opens(vault, key.sealed_answer):
+                        key.sealed_answer = vault.rotate(key.sealed_answer)
+                        rotated += 1
+                    else:
+                        lost += 1
+
+
+_ANSWER = (IdempotencyKey.company_guid, IdempotencyKey.key_hash)
+
+
+def _next_answers(session: Session, *, after: tuple[str, str], most: int) -> list[tuple[str, str]]:
+    statement = select(*_ANSWER).where(IdempotencyKey.sealed_answer.is_not(None), tuple_(*_ANSWER) > after)
+    rows = session.execute(statement.order_by(*_ANSWER).limit(most))
+    return [(company_guid, key_hash) for company_guid, key_hash in rows]
 
 
 def _opens(vault: Vault, sealed: str) -> bool:

@@ -482,7 +482,7 @@ def test_d22_only_a_taken_external_id_is_called_a_duplicate(company, monkeypatch
     plan = new_plan(company)
     sent = {"plan_type": "debit", "frequency": "daily", "amount": 500, "external_id": "new"}
     with monkeypatch.context() as patch:
-        patch.setattr("billy.api.views.plan.new_guid", lambda prefix, now: plan["guid"])
+        patch.setattr("billy.api.request.new_guid", lambda prefix, now: plan["guid"])
         assert company.post("/v1/plans", sent, status=500).json["error_class"] == "InternalServerError"
     assert company.post("/v1/plans", sent).json["external_id"] == "new"
 

@@ -97,8 +97,17 @@ def test_every_error_that_a_route_can_give_is_in_it(document):
         assert ("404" in statuses) == ("{" in path or is_metrics)
         assert ("413" in statuses) == (method != "GET")
         assert ("415" in statuses) == ("application/x-www-form-urlencoded" in str(operation.get("requestBody")))
+        takes_key = method != "GET" and "/callbacks/" not in path
+        assert ("409" in statuses) == (method != "GET")
+        assert ("422" in statuses) == (takes_key and has_key)
         assert "500" in statuses
-    assert {path for (_, path), operation in described(document).items() if "409" in operation["responses"]} == {
+    of_the_view = re.compile("DuplicateExternalIDError|MoneyMoving|InvalidOperationError")
+    conflicts = {
+        path: operation["responses"]["409"]["description"]
+        for (_, path), operation in described(document).items()
+        if "409" in operation["responses"]
+    }
+    assert {path for path, description in conflicts.items() if of_the_view.search(description)} == {
         "/v1/companies/{guid}/callbacks/{callback_key}",
         "/v1/customers",
         "/v1/plans",
@@ -109,6 +118,27 @@ def test_every_error_that_a_route_can_give_is_in_it(document):
         "/v1/invoices/{guid}",
         "/v1/invoices/{guid}/cancel",
     }
+
+
+def test_what_changes_something_takes_a_key_and_says_when_its_answer_is_an_old_one(document):
+    taking = set()
+    for (method, path), operation in described(document).items():
+        parameters = [parameter.get("$ref") for parameter in operation.get("parameters", ())]
+        takes_key = "#/components/parameters/idempotency_key" in parameters
+        assert ("Idempotent-Replayed" in operation["responses"]["200"]["headers"]) == takes_key
+        if takes_key:
+            taking.add((method, path))
+            assert "IdempotencyKeyInUse" in operation["responses"]["409"]["description"]
+            assert "Retry-After" in operation["responses"]["409"]["headers"]
+    changing = {(method, path) for method, path in described(document) if method != "GET"}
+    assert changing - taking == {("POST", "/v1/companies/{guid}/callbacks/{callback_key}")}
+    parameter = document["components"]["parameters"]["idempotency_key"]
+    assert (parameter["name"], parameter["in"], parameter.get("required", False)) == (
+        "Idempotency-Key",
+        "header",
+        False,
+    )
+    assert re.search(parameter["schema"]["pattern"], "8e03978e-40d5-43dd-bc93-6894a57f9324")
 
 
 def test_it_keeps_every_promise_of_2014(document):

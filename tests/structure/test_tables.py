@@ -19,6 +19,7 @@ BELONG_TO_NONE = {
 REACH_ACROSS_COMPANIES = {
     "ix_subscription_due": "the scheduler files what is due of all companies, in the order of time",
     "ix_transaction_open": "the scheduler submits what is due of all companies, in the order of time",
+    "ix_idempotency_key_expires": "the scheduler deletes the expired keys of all companies",
     "ix_transaction_pending": "the scheduler asks about what is pending of all companies, the longest silent first",
     "uq_api_key_key_hash": "the key is what finds the company",
 }

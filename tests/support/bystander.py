@@ -61,7 +61,7 @@ def snapshot(engine: Engine, bystander: Bystander) -> dict[str, list[dict[str, A
         for table in Base.metadata.sorted_tables:
             owner = table.c.get("company_guid", table.c.guid if table.name == "company" else None)
             if owner is not None:
-                statement = table.select().where(owner == bystander.company.guid).order_by(table.c.guid)
+                statement = table.select().where(owner == bystander.company.guid).order_by(*table.primary_key)
                 rows[table.name] = [dict(row) for row in connection.execute(statement).mappings()]
     return rows
 

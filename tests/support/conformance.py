@@ -52,7 +52,9 @@ class Conformance:
             return [f"{method} {path} answers {status}, which is not documented"]
         if "$ref" in answer:
             answer = self.document["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-        missing = [f"{name} is missing" for name in answer.get("headers", {}) if name not in response.headers]
+        headers = answer.get("headers", {})
+        required = [name for name, header in headers.items() if header.get("required")]
+        missing = [f"{name} is missing" for name in required if name not in response.headers]
         return missing + self._of_content(response, answer["content"], has_body=has_body)
 
     def _of_content(self, response: Response, content: Mapping[str, Any], *, has_body: bool) -> list[str]:

@@ -71,6 +71,7 @@ def test_three_options_are_enough() -> None:
         ("address_limit", Rate(60, timedelta(minutes=1))),
         ("key_limit", Rate(10, timedelta(minutes=1))),
         ("trusted_proxy", None),
+        ("keep_answers", timedelta(hours=24)),
         ("display_callback_key", False),
         ("pretty_print", True),
         ("allowed_origins", ()),
@@ -359,6 +360,7 @@ def test_an_option_that_does_not_exist_is_refused(option: str) -> None:
         ({"billy.registration": "token"}, "billy.registration = token needs a billy.registration_token"),
         ({"billy.registration": "token", "billy.registration_token": ""}, "needs a billy.registration_token"),
         ({"billy.registration_token": TOKEN}, "protects nothing while billy.registration = open"),
+        ({"billy.idempotency.keep": "55s"}, "billy.idempotency.keep must be more than a request may take, 55s"),
     ],
 )
 def test_options_that_do_not_fit_together_are_refused(options: dict[str, str], text: str) -> None:

@@ -19,6 +19,7 @@ from billy.recording import apply_callback
     permission=Permission.PUBLIC,
     returns=resources.Callback,
     raises=(InvalidCallbackPayload, MoneyMoving, TooManyRequests, *PROCESSOR_ERRORS),
+    takes_key=False,  # an event has an id of its own
 )
 def receive_callback(company: Company, request: Request) -> resources.Callback:
     """``ok`` if the event was news; ``ignore`` for a repeat, or for what does not concern us.

@@ -14,21 +14,40 @@ from billy.api.request import Request
 from billy.api.schemas import CompanyCreate
 from billy.api.security import Permission
 from billy.errors import InvalidRequest, ValidationError
-from billy.models import Company
+from billy.models import Company, lock
 from billy.settings import Settings
 
 _HOST = re.compile(r"https?://[A-Za-z0-9._:\[\]-]{1,260}\Z")
 
 
-@api_view("companies", "POST", permission=Permission.REGISTRATION, body=CompanyCreate, returns=Company)
+def _registered(request: Request, guid: str) -> Company:
+    """The company of a registration that was cut short.
+
+    Nobody has seen its API key, so it gets another. Its callback is an intent that runs retry.
+    """
+    company = lock(request.db, request.db.get_one(Company, guid))
+    request.api_key = company.reset_api_key(request.db, clock.utc_now())
+    return company
+
+
+@api_view(
+    "companies",
+    "POST",
+    permission=Permission.REGISTRATION,
+    body=CompanyCreate,
+    returns=Company,
+    resume=_registered,
+)
 def create_company(context: None, request: Request) -> Company:
     """Register a company. The answer is the only one that shows its new API key."""
     body: CompanyCreate = request.validated
     request.registry["billy.limits"].registration(request)
+    now = clock.utc_now()
     company, request.api_key = Company.register(
         request.db,
         request.registry["billy.vault"],
-        clock.utc_now(),
+        now,
+        guid=request.new_guid("CP", now),
         callback_base_url=_base_url(request),
         **{**body.model_dump(), "processor": _processor(request, body.processor)},
     )

@@ -11,7 +11,6 @@ from billy.api.request import Request
 from billy.api.schemas import CustomerCreate, CustomerQuery
 from billy.api.security import Permission
 from billy.errors import DuplicateExternalIDError, InvalidCustomer, InvalidOperationError, InvalidURIFormat
-from billy.guid import new_guid
 from billy.models import Company, Customer, Plan, lock
 
 
@@ -27,10 +26,10 @@ def create_customer(company: Company, request: Request) -> Customer:
     """Create a customer, here and at the processor."""
     body: CustomerCreate = request.validated
     now = clock.utc_now()
-    # The guid is minted before the call: asked again with it, the processor has the same record.
+    # The guid is there before the call: asked again with it, the processor has the same record.
     customer = Customer(
         company_guid=company.guid,
-        guid=new_guid("CU", now),
+        guid=request.new_guid("CU", now),
         external_id=body.external_id,
         deleted=False,
         created_at=now,

@@ -32,11 +32,12 @@ def create_invoice(company: Company, request: Request) -> Invoice:
     if request.has_committed:  # he may be gone since
         _refuse_deleted(lock(request.db, customer))
     now = clock.utc_now()
-    invoice = Invoice(**new_invoice(now, company_guid=company.guid, **body.model_dump()))
+    guid = request.new_guid("IV", now)
+    invoice = Invoice(**new_invoice(now, company_guid=company.guid, guid=guid, **body.model_dump()))
     is_due = invoice.funding_instrument_uri is not None and invoice.effective_amount > 0
     charges = [invoice.charge(now)] if is_due else []
     insert(request.db, invoice)
-    submit(request, charges)
+    submit(request, invoice, charges)
     return invoice
 
 
@@ -73,7 +74,7 @@ def change_invoice(invoice: Invoice, request: Request) -> Invoice:
         raise InvalidOperationError("Cannot charge an invoice of a deleted customer")
     charge = lock_invoice(db, invoice).change_instrument(body.funding_instrument_uri, clock.utc_now())
     db.flush()  # the old charge is canceled before the new one is alive: uq_transaction_charge_alive
-    submit(request, [] if charge is None else [charge])
+    submit(request, invoice, [] if charge is None else [charge])
     return invoice
 
 
@@ -90,7 +91,7 @@ def refund_invoice(invoice: Invoice, request: Request) -> Invoice:
     body: Refund = request.validated
     invoice = lock_invoice(request.db, invoice)
     in_dispute = disputed(request.db, invoice.company_guid, invoice.charges)
-    submit(request, invoice.refund(body.amount, clock.utc_now(), disputed=in_dispute))
+    submit(request, invoice, invoice.refund(body.amount, clock.utc_now(), disputed=in_dispute))
     return invoice
 
 

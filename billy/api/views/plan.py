@@ -10,7 +10,6 @@ from billy.api.request import Request
 from billy.api.schemas import PlanCreate, PlanQuery
 from billy.api.security import Permission
 from billy.errors import DuplicateExternalIDError, InvalidOperationError
-from billy.guid import new_guid
 from billy.models import Company, Plan, lock
 
 
@@ -28,7 +27,7 @@ def create_plan(company: Company, request: Request) -> Plan:
     now = clock.utc_now()
     plan = Plan(
         company_guid=company.guid,
-        guid=new_guid("PL", now),
+        guid=request.new_guid("PL", now),
         deleted=False,
         created_at=now,
         updated_at=now,

@@ -11,7 +11,6 @@ from billy.api.request import Request
 from billy.api.schemas import SubscriptionCancel, SubscriptionChange, SubscriptionCreate, SubscriptionQuery
 from billy.api.security import Permission
 from billy.errors import DuplicateExternalIDError, InvalidOperationError, MoneyMoving, ValidationError
-from billy.guid import new_guid
 from billy.models import Company, Customer, Plan, Subscription, lock
 
 
@@ -36,7 +35,7 @@ def create_subscription(company: Company, request: Request) -> Subscription:
     started_at = body.started_at or now
     subscription = Subscription(
         company_guid=company.guid,
-        guid=new_guid("SU", now),
+        guid=request.new_guid("SU", now),
         started_at=started_at,
         next_invoice_at=started_at,
         invoice_count=0,
@@ -47,7 +46,7 @@ def create_subscription(company: Company, request: Request) -> Subscription:
     insert(db, subscription)
     charges = [charge for _, charge in subscription.file_due(db, now) if charge is not None]
     if body.started_at is None:
-        submit(request, charges)
+        submit(request, subscription, charges)
     return subscription
 
 

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from billy.models import AuditEntry, Company
+from billy.models import AuditEntry, Company, IdempotencyKey
 from billy.secrets import Vault, new_secret_key
 from tests.support.bystander import Bystander
 from tests.support.clock import FrozenClock
@@ -269,7 +269,7 @@ class TestRotateSecrets:
         ]
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (0, "rotated: 5\n")
+        assert (result.exit_code, result.stdout) == (0, "rotated: 5\nanswers: 0\n")
         vault = Vault([newest])  # the old one is not needed any more
         for number, company in enumerate(companies):
             rotated = session.get_one(Company, company.guid)
@@ -278,6 +278,36 @@ class TestRotateSecrets:
             assert vault.open(rotated.sealed_callback_secret or "") == f"whsec_{number}"
             assert audited(session, company.guid).action == "rotate-secrets"
 
+    def test_the_answers_of_idempotency_keys_are_encrypted_anew_too(
+        self, billy: Billy, rotating: Path, session: Session, clock: FrozenClock, vault: Vault, newest: str
+    ) -> None:
+        sealed = {f"answered-{number}": vault.seal(f"answer {number}") for number in range(5)}
+        sealed |= {"done": Vault([newest]).seal("done"), "lost": Vault([new_secret_key()]).seal("lost"), "open": None}
+        for key_hash, answer in sealed.items():
+            session.add(
+                IdempotencyKey(
+                    company_guid=f"CP{key_hash[-1]}",
+                    key_hash=key_hash,
+                    fingerprint="",
+                    new_guid="",
+                    owner="",
+                    answer_status=answer and 200,
+                    sealed_answer=answer,
+                    created_at=clock.now,
+                    expires_at=clock.now,
+                )
+            )
+        session.commit()
+        result = billy("rotate-secrets", rotating)
+
+        assert (result.exit_code, result.stdout) == (1, "rotated: 0\nanswers: 5\n")
+        assert "1 answers to idempotency keys cannot be opened" in result.stderr
+        session.expire_all()
+        found = {key.key_hash: key.sealed_answer for key in session.scalars(select(IdempotencyKey))}
+        for number in range(5):
+            assert Vault([newest]).open(found.pop(f"answered-{number}") or "") == f"answer {number}"
+        assert found == {name: sealed[name] for name in ("done", "lost", "open")}
+
     def test_again_it_skips_what_is_done(self, billy: Billy, rotating: Path, make: Factories, session: Session) -> None:
         done = make.company()
         billy("rotate-secrets", rotating)
@@ -285,7 +315,7 @@ class TestRotateSecrets:
         session.commit()
         make.company()
 
-        assert billy("rotate-secrets", rotating).stdout == "rotated: 1\n"
+        assert billy("rotate-secrets", rotating).stdout == "rotated: 1\nanswers: 0\n"
         assert session.get_one(Company, done.guid).sealed_processor_key == before
 
     def test_one_that_cannot_be_opened_does_not_stop_the_others(
@@ -296,7 +326,7 @@ class TestRotateSecrets:
         other = make.company(processor_key="found")
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (1, "rotated: 1\n")
+        assert (result.exit_code, result.stdout) == (1, "rotated: 1\nanswers: 0\n")
         assert lost.guid in result.stderr
         assert session.get_one(Company, lost.guid).sealed_processor_key == before
         assert Vault([newest]).open(session.get_one(Company, other.guid).sealed_processor_key) == "found"
