@@ -89,7 +89,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.submission": (*CORE, "billy.books", "billy.recording"),
     "billy.recovery": CORE,
     "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
-    "billy.billing_run": (*CORE, "billy.reconciliation", "billy.recording", "billy.submission"),
+    "billy.callers": ("billy.recording", "billy.submission"),
+    "billy.billing_run": (*CORE, "billy.callers", "billy.reconciliation", "billy.recording", "billy.submission"),
     # For monitoring.
     "billy.standing": ("billy.billing_run", "billy.models", "billy.statements"),
     "billy.metrics": ("billy.errors", "billy.recording", "billy.standing"),

@@ -28,6 +28,7 @@ WALL_CLOCK = {
 CATCHES_ALL = {
     "billy.submission": "a broken adapter must not stop the other submissions; its error is an outcome like others",
     "billy.reconciliation": "as in the two above and below: a broken adapter, a bad row",
+    "billy.callers": "what ends a thread is raised in the one that can end the process",
     "billy.billing_run": "one bad row must not stop the others; it is logged, counted and makes the exit code 1",
     "billy.scripts": "the outermost line of a command: what nobody expected becomes one line and an exit code",
 }
