@@ -14,6 +14,7 @@ import pytest
 from jinja2 import Environment
 
 from billy.api import openapi
+from billy.api.errors import STATUS
 from billy.api.operations import operations
 from billy.api.parameters import body_parameters
 from billy.api.request import Request
@@ -21,7 +22,7 @@ from billy.app import make_app
 from billy.secrets import new_secret_key
 from billy.settings import Settings
 from printed import Printed, curl
-from tests.docs.pages import DOCS
+from tests.docs.pages import DOCS, rows
 
 RECORDED = {name: example for name, example in openapi.examples().items() if "request" in example}
 
@@ -107,3 +108,9 @@ def as_text(value: Any) -> Any:
     if isinstance(value, list):
         return [as_text(each) for each in value]
     return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+
+
+def test_every_status_that_an_error_has_is_explained() -> None:
+    first_cells = [first for first, *_ in rows((DOCS / "reference" / "errors.md").read_text())]
+    explained = {int(status) for cell in first_cells for status in re.findall(r"\d+", cell)}
+    assert explained >= set(STATUS.values())
