@@ -2,7 +2,9 @@
 
 =============  ==================================================================================
 routes         where: every path, and who is looked up for it
+request        a request, and what Billy hangs on it
 security       who: API keys, and the two permissions
+limits         how often is too often: registrations, and keys that open nothing
 contexts       the record that a path names, found through its company
 api_view       how a view says what it needs, takes and returns
 idempotency    what is done once, however often it is sent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -168,3 +169,11 @@ def test_what_may_catch_all_still_does() -> None:
         if list(broad_catches(Module(f"{module.name}.as_if_not_listed", module.tree)))
     }
     assert catching == set(CATCHES_ALL)
+
+
+@pytest.mark.parametrize("package", ["billy", "billy.api", "billy.models"])
+def test_a_packages_map_names_all_that_is_in_it(package: str) -> None:
+    [tree] = [module.tree for module in modules() if module.name == package]
+    named = set(re.findall(r"\w+", ast.get_docstring(tree) or ""))
+    inside = [module.name for module in modules() if module.name.startswith(f"{package}.")]
+    assert {name.removeprefix(f"{package}.").partition(".")[0] for name in inside} <= named
