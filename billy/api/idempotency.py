@@ -156,7 +156,7 @@ def _claim(request: Request, key: str, *, is_public: bool) -> tuple[IdempotencyK
     fresh = _fresh(request, key, at, is_public=is_public)
     row, is_new = _row(request.db, fresh)
     if row.fingerprint != fresh["fingerprint"]:
-        raise IdempotencyKeyReused(f"The {HEADER} was sent with another request before: its answer is not this one's")
+        raise IdempotencyKeyReused(f"This {HEADER} was sent with another request before: a new request needs a new one")
     if row.is_answered:
         return row, None
     if not row.is_free(fresh["owner"], at):
