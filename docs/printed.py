@@ -23,7 +23,7 @@ from sphinx.application import Sphinx
 from billy.api import openapi
 from billy.api.operations import operations
 from billy.app import make_app
-from billy.scripts import SUBCOMMANDS
+from billy.scripts import GROUPS
 from billy.scripts.settings import default_of, options_of
 from billy.secrets import new_secret_key
 from billy.settings import Settings
@@ -266,11 +266,13 @@ class Printed:
     def commands(self) -> str:
         """What each command says of itself."""
         parts = []
-        for name in SUBCOMMANDS:
-            underscored = name.replace("-", "_")
-            command: click.Command = getattr(import_module(f"billy.scripts.{underscored}"), underscored)
-            context = click.Context(command, info_name=f"billy {name}", max_content_width=100, terminal_width=100)
-            parts.append(f"## {name}\n\n```text\n{command.get_help(context)}\n```")
+        for title, group in GROUPS.items():
+            parts.append(f"## {title}")
+            for name in group:
+                underscored = name.replace("-", "_")
+                command: click.Command = getattr(import_module(f"billy.scripts.{underscored}"), underscored)
+                context = click.Context(command, info_name=f"billy {name}", max_content_width=100, terminal_width=100)
+                parts.append(f"### {name}\n\n```text\n{command.get_help(context)}\n```")
         return "\n\n".join(parts)
 
 

@@ -14,31 +14,45 @@ import click
 # Pyramid 2.1 imports it; there is nothing that somebody who types a command could do about that.
 warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
 
-SUBCOMMANDS = {
-    "serve": "Serve the API with the scheduler beside it: for newcomers.",
-    "demo": "Play the API's story against a real server, and check every answer.",
-    "init-db": "Make or upgrade the database, and a missing secrets file.",
-    "process-transactions": "File the invoices that are due and submit the open transactions.",
-    "create-company": "Register a company and print its API key.",
-    "list-companies": "List all companies, oldest first.",
-    "reset-api-key": "Replace a company's API keys by a new one, and print it.",
-    "replace-processor-key": "Replace a company's key at its payment processor by another one of the same account.",
-    "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
-    "status": "Say how the billing stands; exit 1 if something needs a person.",
-    "show": "Tell the story of a record, whatever it is, by its guid.",
-    "forecast": "Foretell what will be filed and charged, day by day.",
-    "retry": "Let the next run take a transaction that would wait for longer.",
-    "resolve": "End the doubt about a transaction by hand.",
-    "recover": "After a restore: see to it that what may have been charged since the back-up is looked up.",
-    "verify": "Check every invariant of the books and print what breaks one; exit 1 if anything does.",
-    "reconcile": "Ask the processor about what is pending or in doubt; exit 1 if its books and ours differ.",
-    "sandbox-settle": "Say how a pending charge ended: only with the sandbox processor.",
-    "balanced-simulator": "Serve a simulator of Balanced Payments, for tests: it moves no money.",
-    "stripe-simulator": "Serve a simulator of Stripe, for tests: it moves no money.",
-    "generate-secret": "Print a fresh key for billy.secret_keys.",
-    "settings": "Print every option of the ini: name, default, meaning.",
+GROUPS = {
+    "Try it": {
+        "serve": "Serve the API with the scheduler beside it: for newcomers.",
+        "demo": "Play the API's story against a real server, and check every answer.",
+    },
+    "Run it": {
+        "settings": "Print every option of the ini: name, default, meaning.",
+        "generate-secret": "Print a fresh key for billy.secret_keys.",
+        "init-db": "Make or upgrade the database, and a missing secrets file.",
+        "process-transactions": "File the invoices that are due and submit the open transactions.",
+    },
+    "Companies and their keys": {
+        "create-company": "Register a company and print its API key.",
+        "list-companies": "List all companies, oldest first.",
+        "reset-api-key": "Replace a company's API keys by a new one, and print it.",
+        "replace-processor-key": "Replace a company's key at its payment processor by another one of the same account.",
+        "rotate-secrets": "Encrypt all stored secrets under the newest secret key.",
+    },
+    "See how it stands": {
+        "status": "Say how the billing stands; exit 1 if something needs a person.",
+        "show": "Tell the story of a record, whatever it is, by its guid.",
+        "forecast": "Foretell what will be filed and charged, day by day.",
+        "verify": "Check every invariant of the books and print what breaks one; exit 1 if anything does.",
+    },
+    "Set it right": {
+        "retry": "Let the next run take a transaction that would wait for longer.",
+        "resolve": "End the doubt about a transaction by hand.",
+        "reconcile": "Ask the processor about what is pending or in doubt; exit 1 if its books and ours differ.",
+        "recover": "After a restore: see to it that what may have been charged since the back-up is looked up.",
+    },
+    "Test against it": {
+        "sandbox-settle": "Say how a pending charge ended: only with the sandbox processor.",
+        "balanced-simulator": "Serve a simulator of Balanced Payments, for tests: it moves no money.",
+        "stripe-simulator": "Serve a simulator of Stripe, for tests: it moves no money.",
+    },
 }
-"""Name and purpose of each, in the order of ``billy --help``."""
+"""Name and purpose of each, by what one wants, in the order of ``billy --help``."""
+
+SUBCOMMANDS = {name: purpose for group in GROUPS.values() for name, purpose in group.items()}
 
 EXIT_CODES = """\b
 Exit codes:
@@ -64,8 +78,9 @@ class Billy(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Their purposes, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(SUBCOMMANDS.items()))
+        for title, group in GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl(list(group.items()))
 
     def invoke(self, ctx: click.Context) -> object:
         """Run one; what a person can mend becomes a line and an exit code."""
@@ -88,6 +103,5 @@ class Billy(click.Group):
 def main() -> None:
     """Billy, the recurring-billing server.
 
-    Each command that needs settings takes them as `billy COMMAND development.ini` or as
-    `billy COMMAND -c development.ini`.
+    Settings are an ini file, the first argument of nearly every command: `billy status development.ini`.
     """

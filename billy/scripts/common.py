@@ -92,7 +92,7 @@ def ini_argument(*, required: bool = True) -> Callable[[Callable[..., Any]], Cal
             return function(ini=given[0] if given else None, **arguments)
 
         # Any number, because only so does click let the arguments that follow be the required ones.
-        command = click.argument("ini", nargs=-1, metavar="[INI]")(command)
+        command = click.argument("ini", nargs=-1, metavar="INI" if required else "[INI]")(command)
         return click.option("-c", "--config", metavar="INI", help="The same as the argument INI.")(command)
 
     return decorate

@@ -27,8 +27,15 @@ from billy.submission import Processors, Submitter
 
 log = structlog.get_logger(__name__)
 
+EXIT_CODES = """\b
+Exit codes:
+  0  all went as it should (declined cards are daily life)
+  1  something needs a person: errors, a refused processor key,
+     an outcome unknown for too long
+  2  the settings, the clock or the schema are wrong; nothing was done"""
 
-@click.command()
+
+@click.command(epilog=EXIT_CODES)
 @settings_argument
 @click.option("--every", type=Duration(), help="Go on, with a run each 60, 5m, … until SIGTERM; without it: one run.")
 @click.option(
@@ -40,12 +47,6 @@ def process_transactions(settings: Settings, every: timedelta | None, concurrenc
     Any number of these may run at once, on any number of hosts: none does another's work again, so a
     cron line may be as frequent as you like. On a terminal it shows its progress; otherwise it prints
     one line of JSON for each run, with the counts.
-
-    \b
-    Exit codes
-    0  all went as it should (declined cards are daily life)
-    1  something needs a person: errors, a refused processor key, an outcome unknown for too long
-    2  the settings, the clock or the schema are wrong; nothing was done
     """
     set_up_logging(settings)
     sessions = open_sessions(settings)

@@ -22,7 +22,8 @@ from billy.submission import Processors, Submitter
 EXIT_CODES = """\b
 Exit codes:
   0  the books agree
-  1  something needs a person, and is printed or logged; or it could not be asked
+  1  something needs a person, and is printed or logged;
+     or it could not be asked
   2  wrong usage, or a mistake in the settings, the clock or the schema"""
 
 

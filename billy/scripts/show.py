@@ -26,9 +26,11 @@ class AnyGuid(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The guid itself."""
+        if value.endswith(".ini"):  # with one argument left, click takes it for the guid
+            self.fail(f"a guid is missing after {value}", param, ctx)
         if not (is_guid(value) and value[:2] in KINDS):
-            kinds = ", ".join(f"{noun} ({prefix}…)" for prefix, (noun, _) in KINDS.items())
-            self.fail(f"{value!r} is not the guid of a {kinds}", param, ctx)
+            *kinds, last = (f"{noun} ({prefix}…)" for prefix, (noun, _) in KINDS.items())
+            self.fail(f"{value!r} is not the guid of a {', '.join(kinds)} or {last}", param, ctx)
         return value
 
 

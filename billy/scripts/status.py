@@ -17,8 +17,14 @@ from billy.settings import Settings
 
 RUNS_SHOWN = 3
 
+EXIT_CODES = """\b
+Exit codes:
+  0  all is well
+  1  something needs a person (see concerns), or the database does not answer
+  2  wrong usage, or a mistake in the settings"""
 
-@click.command("status")
+
+@click.command("status", epilog=EXIT_CODES)
 @settings_argument
 @click.option(
     "--run-within",
@@ -60,12 +66,6 @@ def status(settings: Settings, run_within: timedelta, *, as_json: bool) -> None:
     runs_last_day    the counts of all runs of 24 hours, added up
     runs             guid, host, started_at, finished_at, counts
     parked           company_guid, name, parked_until, refusals
-
-    \b
-    Exit codes:
-      0  all is well
-      1  something needs a person (see concerns), or the database does not answer
-      2  wrong usage, or a mistake in the settings
     """
     with open_sessions(settings, only_reading=True)() as session:
         overview = look(session, clock.utc_now(), doubt_alert=settings.doubt_alert, run_within=run_within)
