@@ -261,6 +261,13 @@ def test_what_is_no_guid_is_wrong_usage_and_the_kinds_are_named(billy: Billy, in
     assert "transaction (TX…)" in " ".join(result.stderr.split())
 
 
+def test_a_guid_that_is_missing_is_told_so(billy: Billy, ini_file: Path) -> None:
+    result = billy("show", ini_file)
+
+    assert result.exit_code == 2
+    assert f"a guid is missing after {ini_file}" in result.stderr
+
+
 def test_the_help_names_all_that_may_happen() -> None:
     assert set(re.findall(r"\w+", (show_command.help or "").split("What may be:")[1])) == set(What)
 
