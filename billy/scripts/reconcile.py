@@ -8,13 +8,12 @@ from dataclasses import asdict
 from datetime import timedelta
 
 import click
-from rich.table import Table
 
 from billy import clock
 from billy.billing_run import check_clock, reconcile_now
 from billy.log import set_up_logging
 from billy.scripts.common import Duration, open_sessions, settings_argument
-from billy.scripts.printing import make_console
+from billy.scripts.printing import make_console, show, table
 from billy.secrets import Vault
 from billy.settings import Settings
 from billy.submission import Processors, Submitter
@@ -58,10 +57,10 @@ def reconcile(settings: Settings, pending_after: timedelta | None, concurrency: 
         click.echo(json.dumps(summary.as_dict()))
     else:
         if differences:
-            table = Table("company", "transaction", "record", "detail")
+            found = table("company", "transaction", "record", "detail")
             for difference in differences:
-                table.add_row(*asdict(difference).values())
-            make_console().print(table)
+                found.add_row(*asdict(difference).values())
+            show(make_console(), found)
         click.echo(
             f"Asked about {summary.asked} pending and {summary.submitted} doubtful transactions: "
             f"{summary.repaired} had news, {summary.differing} differences, {summary.in_doubt} old doubts."

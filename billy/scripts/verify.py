@@ -7,11 +7,10 @@ import sys
 from dataclasses import asdict
 
 import click
-from rich.table import Table
 
 from billy.db import read_only
 from billy.scripts.common import open_sessions, settings_argument
-from billy.scripts.printing import make_console
+from billy.scripts.printing import make_console, show, table
 from billy.settings import Settings
 from billy.verification import INVARIANTS, violations
 
@@ -38,10 +37,10 @@ def verify(settings: Settings, as_json: bool) -> None:
             click.echo(json.dumps(asdict(violation)))
     elif found:
         meanings = {invariant.name: invariant.meaning for invariant in INVARIANTS}
-        table = Table("invariant", "company", "record", "detail")
+        broken = table("invariant", "company", "record", "detail")
         for violation in found:
-            table.add_row(violation.invariant, violation.company_guid, violation.guid, violation.detail)
-        make_console().print(table)
+            broken.add_row(violation.invariant, violation.company_guid, violation.guid, violation.detail)
+        show(make_console(), broken)
         for name in dict.fromkeys(violation.invariant for violation in found):
             click.echo(f"{name}: {meanings[name]}")
     else:

@@ -129,13 +129,16 @@ class TestListCompanies:
         assert result.exit_code == 0
         assert "[/red] & [bold]Sons�[2J" in result.stdout
 
-    def test_a_guid_can_be_copied_from_a_narrow_terminal(
+    def test_nothing_is_cut_off_in_a_narrow_terminal(
         self, billy: Billy, ini_file: Path, make: Factories, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("COLUMNS", "80")
         company = make.company(name="A company with a name that needs some room")
+        printed = billy("list-companies", ini_file).stdout
 
-        assert company.guid in billy("list-companies", ini_file).stdout
+        assert company.guid in printed
+        assert f"{company.created_at:%Y-%m-%d %H:%M}" in printed
+        assert "…" not in printed
 
     def test_json_has_an_object_a_line(
         self, billy: Billy, ini_file: Path, make: Factories, clock: FrozenClock, sessions: object
@@ -269,7 +272,7 @@ class TestRotateSecrets:
         ]
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (0, "rotated: 5\nanswers: 0\n")
+        assert (result.exit_code, result.stdout) == (0, "encrypted anew: companies 5, stored answers 0\n")
         vault = Vault([newest])  # the old one is not needed any more
         for number, company in enumerate(companies):
             rotated = session.get_one(Company, company.guid)
@@ -300,7 +303,7 @@ class TestRotateSecrets:
         session.commit()
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (1, "rotated: 0\nanswers: 5\n")
+        assert (result.exit_code, result.stdout) == (1, "encrypted anew: companies 0, stored answers 5\n")
         assert "1 answers to idempotency keys cannot be opened" in result.stderr
         session.expire_all()
         found = {key.key_hash: key.sealed_answer for key in session.scalars(select(IdempotencyKey))}
@@ -315,7 +318,7 @@ class TestRotateSecrets:
         session.commit()
         make.company()
 
-        assert billy("rotate-secrets", rotating).stdout == "rotated: 1\nanswers: 0\n"
+        assert billy("rotate-secrets", rotating).stdout == "encrypted anew: companies 1, stored answers 0\n"
         assert session.get_one(Company, done.guid).sealed_processor_key == before
 
     def test_one_that_cannot_be_opened_does_not_stop_the_others(
@@ -326,7 +329,7 @@ class TestRotateSecrets:
         other = make.company(processor_key="found")
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (1, "rotated: 1\nanswers: 0\n")
+        assert (result.exit_code, result.stdout) == (1, "encrypted anew: companies 1, stored answers 0\n")
         assert lost.guid in result.stderr
         assert session.get_one(Company, lost.guid).sealed_processor_key == before
         assert Vault([newest]).open(session.get_one(Company, other.guid).sealed_processor_key) == "found"
