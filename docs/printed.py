@@ -271,7 +271,9 @@ class Printed:
             for name in group:
                 underscored = name.replace("-", "_")
                 command: click.Command = getattr(import_module(f"billy.scripts.{underscored}"), underscored)
-                context = click.Context(command, info_name=f"billy {name}", max_content_width=100, terminal_width=100)
+                context = click.Context(
+                    command, info_name=f"billy {name}", terminal_width=80, help_option_names=["-h", "--help"]
+                )
                 parts.append(f"### {name}\n\n```text\n{command.get_help(context)}\n```")
         return "\n\n".join(parts)
 
