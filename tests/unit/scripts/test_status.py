@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from billy.billing_run import run
+from billy.billing_run import Summary, run
 from billy.guid import new_guid
 from billy.models import BillingRun, SubmitStatus, Transaction
 from billy.overview import Need
@@ -74,7 +74,7 @@ def test_an_empty_database_with_a_run_needs_nobody(status: Status, add_run: Call
     assert told["at"] == "2026-01-15T12:00:00+00:00"
     assert told["filing"] == {"due": 0, "due_since": None, "next_due_at": None}
     assert told["submitting"]["oldest_lease"] is None
-    assert told["runs_last_day"] == {"runs": 1}
+    assert told["runs_last_day"] == {"runs": 1, **Summary().as_dict()}
 
 
 def test_a_scheduler_that_was_never_started_is_seen(status: Status) -> None:
@@ -266,10 +266,12 @@ def test_lists_are_cut_and_totals_are_not(
     waits = {"submit_status": SubmitStatus.RETRYING, "next_attempt_at": clock.now + timedelta(hours=1)}
     for _ in range(12):
         make.invoice(company, funding_instrument_uri="/cards/ok", charge=waits)
-    told = status()
+        make.company(parked_count=1, parked_until=clock.now + timedelta(minutes=5))
+    told = status(exit_code=1)
 
-    assert len(told["retrying"]) == 10
+    assert len(told["retrying"]) == len(told["parked"]) == 10
     assert told["submitting"]["retrying"] == 12
+    assert names(told) == [("company_parked", 12)]
 
 
 def test_the_help_names_the_fields_of_the_json(status: Status, add_run: Callable[..., None]) -> None:
