@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import click
-from rich.table import Column, Table
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
@@ -16,7 +14,7 @@ from billy import clock
 from billy.models import ApiKey, Company
 from billy.scripts import EXIT_CODES
 from billy.scripts.common import open_sessions, settings_argument
-from billy.scripts.printing import make_console, safe
+from billy.scripts.printing import ABSENT, instant, make_console, print_json, safe, show, table
 from billy.settings import Settings
 
 
@@ -27,27 +25,25 @@ def list_companies(settings: Settings, *, as_json: bool) -> None:
     """List all companies, oldest first.
 
     Shows how many API keys of each are valid, and until when a company is left alone because the
-    processor refused its key. No secret is shown.
+    processor refused its key, and whether the processor knows its callback's address. No secret is shown.
     """
     now = clock.utc_now()
     with open_sessions(settings, only_reading=True)() as session:
         if as_json:
             for company in _companies(session, now):
-                click.echo(json.dumps(company))
+                print_json(company)
             return
-        # A guid is there to be copied: in a narrow terminal the others are folded.
-        guid = Column("guid", no_wrap=True, min_width=24)
-        table = Table(guid, "name", "created at", "API keys", "callback", "parked until")
+        companies = table("guid", "made", "keys", "callback", "parked until", "name", right=("keys",))
         for company in _companies(session, now):
-            table.add_row(
+            companies.add_row(
                 company["guid"],
-                safe(company["name"] or ""),
-                company["created_at"],
+                f"{company['created_at']:%Y-%m-%d}",
                 str(company["api_keys"]),
-                "registered" if company["callback_registered"] else "not registered",
-                company["parked_until"],
+                "yes" if company["callback_registered"] else "no",
+                instant(company["parked_until"]) if company["parked_until"] else ABSENT,
+                safe(company["name"] or ABSENT),
             )
-    make_console().print(table)
+    show(make_console(), companies)
 
 
 def _companies(session: Session, now: datetime) -> Iterator[dict[str, Any]]:
@@ -61,8 +57,8 @@ def _companies(session: Session, now: datetime) -> Iterator[dict[str, Any]]:
         yield {
             "guid": company.guid,
             "name": company.name,
-            "created_at": company.created_at.isoformat(timespec="seconds"),
+            "created_at": company.created_at,
             "api_keys": api_keys,
             "callback_registered": company.callback_registered_at is not None,
-            "parked_until": company.parked_until and company.parked_until.isoformat(timespec="seconds"),
+            "parked_until": company.parked_until,
         }

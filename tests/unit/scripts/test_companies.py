@@ -129,13 +129,17 @@ class TestListCompanies:
         assert result.exit_code == 0
         assert "[/red] & [bold]Sons�[2J" in result.stdout
 
-    def test_a_guid_can_be_copied_from_a_narrow_terminal(
-        self, billy: Billy, ini_file: Path, make: Factories, monkeypatch: pytest.MonkeyPatch
+    def test_80_columns_are_enough_and_guids_are_whole(
+        self, billy: Billy, ini_file: Path, make: Factories, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("COLUMNS", "80")
-        company = make.company(name="A company with a name that needs some room")
+        parked_until = clock.now + timedelta(hours=1)
+        company = make.company(name="A company with a name that needs some room", parked_until=parked_until)
+        lines = billy("list-companies", ini_file).stdout.splitlines()
 
-        assert company.guid in billy("list-companies", ini_file).stdout
+        assert max(map(len, lines)) <= 80
+        [line] = [line for line in lines if company.guid in line]
+        assert "2026-01-15 13:00" in line
 
     def test_json_has_an_object_a_line(
         self, billy: Billy, ini_file: Path, make: Factories, clock: FrozenClock, sessions: object
