@@ -35,6 +35,11 @@ def audited(session: Session, company_guid: str) -> AuditEntry:
     return session.scalars(select(AuditEntry).where(AuditEntry.company_guid == company_guid)).one()
 
 
+def rotated(companies: int, *, answers: int) -> str:
+    """What is said of a rotation."""
+    return f"Encrypted anew: the secrets of {companies} companies, {answers} answers to idempotency keys.\n"
+
+
 def opens(session: Session, key: str, now: datetime) -> str | None:
     """The guid of the company that a key opens."""
     company = Company.of_api_key(session.connection(), key, now)
@@ -273,13 +278,13 @@ class TestRotateSecrets:
         ]
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (0, "rotated: 5\nanswers: 0\n")
+        assert (result.exit_code, result.stdout) == (0, rotated(5, answers=0))
         vault = Vault([newest])  # the old one is not needed any more
         for number, company in enumerate(companies):
-            rotated = session.get_one(Company, company.guid)
-            assert vault.open(rotated.sealed_processor_key) == f"key-{number}"
-            vault.open(rotated.sealed_callback_key)
-            assert vault.open(rotated.sealed_callback_secret or "") == f"whsec_{number}"
+            sealed = session.get_one(Company, company.guid)
+            assert vault.open(sealed.sealed_processor_key) == f"key-{number}"
+            vault.open(sealed.sealed_callback_key)
+            assert vault.open(sealed.sealed_callback_secret or "") == f"whsec_{number}"
             assert audited(session, company.guid).action == "rotate-secrets"
 
     def test_the_answers_of_idempotency_keys_are_encrypted_anew_too(
@@ -304,7 +309,7 @@ class TestRotateSecrets:
         session.commit()
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (1, "rotated: 0\nanswers: 5\n")
+        assert (result.exit_code, result.stdout) == (1, rotated(0, answers=5))
         assert "1 answers to idempotency keys cannot be opened" in result.stderr
         session.expire_all()
         found = {key.key_hash: key.sealed_answer for key in session.scalars(select(IdempotencyKey))}
@@ -319,7 +324,7 @@ class TestRotateSecrets:
         session.commit()
         make.company()
 
-        assert billy("rotate-secrets", rotating).stdout == "rotated: 1\nanswers: 0\n"
+        assert billy("rotate-secrets", rotating).stdout == rotated(1, answers=0)
         assert session.get_one(Company, done.guid).sealed_processor_key == before
 
     def test_one_that_cannot_be_opened_does_not_stop_the_others(
@@ -330,7 +335,7 @@ class TestRotateSecrets:
         other = make.company(processor_key="found")
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (1, "rotated: 1\nanswers: 0\n")
+        assert (result.exit_code, result.stdout) == (1, rotated(1, answers=0))
         assert lost.guid in result.stderr
         assert session.get_one(Company, lost.guid).sealed_processor_key == before
         assert Vault([newest]).open(session.get_one(Company, other.guid).sealed_processor_key) == "found"
