@@ -388,7 +388,7 @@ def explained(app, session, call):
     engine, asked = app.app.registry["billy.engine"], []
 
     def note(connection, cursor, statement, parameters, *rest):
-        asked.append((statement.rpartition("; ")[2], parameters))  # without the request's time-out
+        asked.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", note)
     call()
@@ -397,8 +397,8 @@ def explained(app, session, call):
     return "\n".join(
         line
         for statement, parameters in asked
-        if statement.startswith("SELECT")
-        for (line,) in connection.exec_driver_sql(f"EXPLAIN {statement}", parameters)
+        if statement.rpartition("; ")[2].startswith("SELECT")  # it comes with its time limit
+        for (line,) in connection.exec_driver_sql(f"EXPLAIN {statement.rpartition('; ')[2]}", parameters)
     )
 
 
