@@ -230,11 +230,13 @@ def test_a_lease_that_nobody_took_up_needs_a_person(
     told = status()
     assert (told["submitting"]["leased"], told["submitting"]["in_doubt"], told["submitting"]["due"]) == (1, 0, 0)
 
+    doubtful(session, **sent, leased_until=database_time - timedelta(minutes=58))
+    assert names(status()) == [], "the next run takes it up"
     oldest = doubtful(session, **sent, leased_until=database_time - timedelta(minutes=61))
     told = status(exit_code=1)
     assert names(told) == [("lease_expired", 1)]
     assert told["submitting"]["oldest_lease"]["transaction_guid"] == oldest
-    assert (told["submitting"]["leased"], told["submitting"]["in_doubt"], told["submitting"]["due"]) == (1, 1, 1)
+    assert (told["submitting"]["leased"], told["submitting"]["in_doubt"], told["submitting"]["due"]) == (1, 2, 2)
 
 
 def test_a_parked_company_needs_a_person_and_what_is_its_is_not_due(
@@ -242,8 +244,9 @@ def test_a_parked_company_needs_a_person_and_what_is_its_is_not_due(
 ) -> None:
     add_run(ago=timedelta(minutes=1))
     parked = make.company(name="Acme", parked_count=2, parked_until=clock.now + timedelta(minutes=5))
-    make.company(parked_count=0, parked_until=clock.now - timedelta(minutes=5))
-    make.invoice(parked, funding_instrument_uri="/cards/ok")
+    free = make.company(parked_count=0, parked_until=clock.now - timedelta(minutes=5))
+    for company in (parked, parked, free):
+        make.invoice(company, funding_instrument_uri="/cards/ok")
     told = status(exit_code=1)
 
     assert names(told) == [("company_parked", 1)]
@@ -255,7 +258,7 @@ def test_a_parked_company_needs_a_person_and_what_is_its_is_not_due(
             "refusals": 2,
         }
     ]
-    assert (told["submitting"]["due"], told["submitting"]["parked"]) == (0, 1)
+    assert (told["submitting"]["due"], told["submitting"]["parked"]) == (1, 2)
 
 
 def test_lists_are_cut_and_totals_are_not(
