@@ -11,9 +11,9 @@ books           the invoices that something is recorded on, locked and written t
 recording       what an answer or an event of a processor means for the records
 reconciliation  asking the processor about what it has not told
 recovery        after a restore: what the books may lack is looked up first
-standing        how the books stand, for monitoring; metrics tells it to Prometheus
 billing_run     one run of the scheduler: file what is due, submit what is open, reconcile; callers are its threads
-overview        how the billing stands and what needs a person: billy status
+standing        how the books stand, counted once; metrics tells it to Prometheus
+overview        the same with the records behind it, and what needs a person: billy status
 chronicle       the story of one record, in the order of time: billy show
 forecast        what will be filed and charged: billy forecast
 scripts         the commands

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
-from sqlalchemy import Row, and_, bindparam, select
+from sqlalchemy import Row, and_, select
 from sqlalchemy.orm import Session
 
 from billy.models import Plan, PlanType, Subscription, Transaction, TransactionType
 from billy.models.schedule import due_at
 from billy.models.subscription import DueSubscription
-from billy.models.transaction import OPEN
+from billy.statements import IS_OPEN
 
 READ_AT_ONCE = 2000
 
@@ -133,11 +133,10 @@ def _due(session: Session, until: datetime) -> Iterator[DueSubscription]:
 
 
 def _open(session: Session, until: datetime) -> Iterator[Row[TransactionType, int, datetime]]:
-    # Of all companies, too: off ix_transaction_open, which PostgreSQL uses only if it sees the values when it plans.
-    is_open = Transaction.submit_status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True))
+    # Of all companies, too: off ix_transaction_open.
     statement = (
         select(Transaction.transaction_type, Transaction.amount, Transaction.next_attempt_at)
-        .where(is_open, Transaction.next_attempt_at < until)
+        .where(IS_OPEN, Transaction.next_attempt_at < until)
         .execution_options(yield_per=READ_AT_ONCE)
     )
     yield from session.execute(statement)

@@ -1,19 +1,19 @@
 """How the billing stands: what is due, what waits, what failed, and what needs a person.
 
-For the operator, who sees all companies, so no query here begins with one. Instead each reads an index of what is
-*open* or, through the companies' keys, of the last day: it costs as much in the tenth year as in the first.
+For the operator, who sees all companies, so no query here begins with one. The counts are ``billy.standing``'s; here
+are the records behind them, each found off an index of what is *open* or, through the companies' keys, of the last
+day: it costs as much in the tenth year as in the first.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, String, and_, bindparam, case, func, or_, select, type_coerce
+from sqlalchemy import ColumnElement, String, and_, case, func, or_, select, type_coerce
 from sqlalchemy.orm import Session
 
 from billy.guid import first_guid
@@ -29,11 +29,9 @@ from billy.models import (
     of_any_company,
 )
 from billy.models.base import Owned, among
-from billy.models.transaction import OPEN
-from billy.statements import database_now, is_lasting_doubt
+from billy.standing import DAY, FinishedRun, Standing, standing
+from billy.statements import IS_OPEN, is_lasting_doubt
 from billy.verification import STALE_LEASE
-
-DAY = timedelta(days=1)
 
 
 class Need(StrEnum):
@@ -187,7 +185,7 @@ class Overview:
     failed: list[Failed]
     """Of those the newest first."""
     runs_last_day: dict[str, int]
-    """The counts of all runs that ended in the last 24 hours, added up; ``runs`` is their number."""
+    """``runs`` that ended in the last 24 hours, and all that they counted, added up."""
     runs: list[Run]
     """The newest first."""
     parked: list[Parked]
@@ -198,31 +196,27 @@ def look(session: Session, now: datetime, *, doubt_alert: timedelta, run_within:
 
     Lists have up to ``most`` entries.
     """
-    database_time = database_now(session)
-    open_ones, stale = _open(session, now, database_time)
+    books = standing(session, now)
+    stale, oldest_lease = _leases(session, books.database_time)
     lasting, doubts = _doubts(session, doubt_alert, most)
     failed_last_day, failed = _failed(session, now, most)
-    parked = _parked(session, now)
-    last_run = session.scalar(
-        select(BillingRun).where(BillingRun.finished_at.is_not(None)).order_by(BillingRun.finished_at.desc()).limit(1)
-    )
     return Overview(
         at=now,
         concerns=[
-            *_of_records(lasting, len(parked), stale),
-            *_of_runs(last_run, since=database_time - run_within),
+            *_of_records(lasting, books.companies_parked, stale),
+            *_of_runs(books.last_run, since=books.database_time - run_within),
         ],
-        filing=_filing(session, now),
-        submitting=open_ones,
-        pending=_pending(session),
+        filing=Filing(books.subscriptions_due, books.subscriptions_due_since, _next_due_at(session, now)),
+        submitting=_submitting(books, oldest_lease),
+        pending=Pending(books.transactions_pending, books.pending_since),
         doubts=doubts,
         retrying=_retrying(session, most),
         last_day=_last_day(session, now),
         failed_last_day=failed_last_day,
         failed=failed,
-        runs_last_day=_runs_last_day(session, database_time),
+        runs_last_day={"runs": books.runs, **books.counts},
         runs=_runs(session, most),
-        parked=parked,
+        parked=_parked(session, now, most),
     )
 
 
@@ -244,64 +238,43 @@ def _of_records(lasting: int, parked: int, stale: int) -> list[Concern]:
     return [concern for concern in found if concern.count]
 
 
-def _of_runs(last: BillingRun | None, *, since: datetime) -> list[Concern]:
-    if last is None or last.finished_at is None:
+def _of_runs(last: FinishedRun | None, *, since: datetime) -> list[Concern]:
+    if last is None:
         return [Concern(Need.NO_RUN, 1, "No run has ever ended: start the scheduler.")]
     found = []
     if last.finished_at < since:
         at = f"{last.finished_at:%Y-%m-%d %H:%M} UTC"
         found.append(Concern(Need.NO_RUN, 1, f"The last run ended at {at}: see whether the scheduler still is."))
-    wrong = last.counts.get("errors", 0) + last.counts.get("differing", 0)
+    wrong = last.summary.errors + last.summary.differing
     if wrong:
         meaning = "The last run met errors, or a record that is not the processor's: see its log, and billy reconcile."
         found.append(Concern(Need.RUN_WENT_WRONG, wrong, meaning))
     return found
 
 
-def _filing(session: Session, now: datetime) -> Filing:
-    is_active = Subscription.canceled_at.is_(None)
+def _next_due_at(session: Session, now: datetime) -> datetime | None:
     at = Subscription.next_invoice_at
-    due, since = session.execute(select(func.count(), func.min(at)).where(is_active, at <= now)).one()
-    return Filing(due, since, session.scalar(select(func.min(at)).where(is_active, at > now)))
+    return session.scalar(select(func.min(at)).where(Subscription.canceled_at.is_(None), at > now))
 
 
-def _open(session: Session, now: datetime, database_time: datetime) -> tuple[Submitting, int]:
-    is_leased = and_(Transaction.leased_until.is_not(None), Transaction.leased_until >= database_time)
-    is_parked = and_(Company.parked_until.is_not(None), Company.parked_until > now)
-    is_due = and_(Transaction.next_attempt_at <= now, ~is_leased, ~is_parked)
-    leased_since = Transaction.leased_until
-    counted = (
-        select(
-            func.count().filter(is_due),
-            func.min(case((is_due, Transaction.next_attempt_at))),
-            func.count().filter(is_leased),
-            func.count().filter(Transaction.in_doubt, ~is_leased),
-            func.count().filter(Transaction.submit_status == SubmitStatus.RETRYING),
-            func.count().filter(is_parked),
-            func.count().filter(leased_since < database_time - STALE_LEASE),
-        )
-        .join(Company, Company.guid == Transaction.company_guid)
-        .where(_is_open())
+def _submitting(books: Standing, oldest_lease: Lease | None) -> Submitting:
+    return Submitting(
+        due=books.transactions_due,
+        due_since=books.transactions_due_since,
+        leased=books.transactions_claimed,
+        in_doubt=books.transactions_in_doubt,
+        retrying=books.transactions_open[SubmitStatus.RETRYING],
+        parked=books.transactions_parked,
+        oldest_lease=oldest_lease,
     )
-    due, since, leased, in_doubt, retrying, parked, stale = session.execute(counted).one()
-    first = select(Transaction.company_guid, Transaction.guid, leased_since)
-    lease: Any = session.execute(
-        first.where(_is_open(), leased_since.is_not(None)).order_by(leased_since).limit(1)
-    ).one_or_none()
-    return Submitting(due, since, leased, in_doubt, retrying, parked, lease and Lease(*lease)), stale
 
 
-def _is_open() -> ColumnElement[bool]:
-    # A literal: PostgreSQL uses the partial index only if it sees the values when it plans.
-    return Transaction.submit_status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True))
-
-
-def _pending(session: Session) -> Pending:
-    is_pending = and_(
-        Transaction.submit_status == bindparam("done", SubmitStatus.DONE, literal_execute=True),
-        Transaction.status == bindparam("pending", TransactionStatus.PENDING, literal_execute=True),
-    )
-    return Pending(*session.execute(select(func.count(), func.min(Transaction.updated_at)).where(is_pending)).one())
+def _leases(session: Session, database_time: datetime) -> tuple[int, Lease | None]:
+    until = Transaction.leased_until
+    stale = func.count().filter(until < database_time - STALE_LEASE).over()
+    first = select(Transaction.company_guid, Transaction.guid, until, stale)
+    found: Sequence[Any] = session.execute(first.where(IS_OPEN, until.is_not(None)).order_by(until).limit(1)).all()
+    return _total(found), next((Lease(*lease) for *lease, _ in found), None)
 
 
 def _doubts(session: Session, alert: timedelta, most: int) -> tuple[int, list[Doubt]]:
@@ -324,7 +297,7 @@ def _retrying(session: Session, most: int) -> list[Waiting]:
             Transaction.next_attempt_at,
             Transaction.in_doubt,
         )
-        .where(_is_open(), Transaction.submit_status == SubmitStatus.RETRYING)
+        .where(IS_OPEN, Transaction.submit_status == SubmitStatus.RETRYING)
         .order_by(Transaction.next_attempt_at)
         .limit(most)
     ).all()
@@ -401,22 +374,14 @@ def _total(rows: Sequence[Any]) -> int:
     return rows[0][-1] if rows else 0
 
 
-def _runs_last_day(session: Session, database_time: datetime) -> dict[str, int]:
-    ended: Counter[str] = Counter()
-    for counts in session.scalars(select(BillingRun.counts).where(BillingRun.finished_at > database_time - DAY)):
-        ended["runs"] += 1
-        ended.update(counts)
-    return dict(ended)
-
-
 def _runs(session: Session, most: int) -> list[Run]:
     of = (BillingRun.guid, BillingRun.host, BillingRun.started_at, BillingRun.finished_at, BillingRun.counts)
     return [Run(*row) for row in session.execute(select(*of).order_by(BillingRun.guid.desc()).limit(most))]
 
 
-def _parked(session: Session, now: datetime) -> list[Parked]:
+def _parked(session: Session, now: datetime, most: int) -> list[Parked]:
     of = (Company.guid, Company.name, Company.parked_until, Company.parked_count)
     found: Sequence[Any] = session.execute(
-        select(*of).where(Company.parked_until > now).order_by(Company.parked_until, Company.guid)
+        select(*of).where(Company.parked_until > now).order_by(Company.parked_until, Company.guid).limit(most)
     ).all()
     return [Parked(*row) for row in found]

@@ -233,7 +233,7 @@ def _take_no_receipt(
         else:
             transaction.give_back(now, in_doubt=False)
     elif isinstance(answer, Refused):  # by a look-up too: the processor has the record of its refusal
-        log.info("charge_declined", **ids, code=answer.code, hard=answer.hard)
+        log.info("submission_declined", **ids, code=answer.code, hard=answer.hard)
         _add_failure(session, transaction, now, code=answer.code, message=str(answer), number=answer.number)
         transaction.decline(policy, now, hard=answer.hard)
     else:

@@ -19,15 +19,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, text, update
+from sqlalchemy import and_, case, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from billy.errors import InvalidOperationError, MoneyMoving
 from billy.guid import new_guid
 from billy.models import AuditEntry, BillingRun, Recovery, Subscription, Transaction, TransactionType
-from billy.models.transaction import OPEN
 from billy.settings import Settings
-from billy.statements import database_now
+from billy.statements import IS_OPEN, database_now
 
 PATIENCE = "30s"
 """Whoever holds a lock for longer is not about to finish: a run or a request that should have been stopped."""
@@ -64,7 +63,7 @@ def recover(
     _check_time(session, since, now)
     database_time = database_now(session)
     leased = session.scalar(
-        select(func.max(Transaction.leased_until)).where(_IS_OPEN, Transaction.leased_until > database_time)
+        select(func.max(Transaction.leased_until)).where(IS_OPEN, Transaction.leased_until > database_time)
     )
     if leased is not None:
         raise MoneyMoving(
@@ -95,9 +94,6 @@ def recover(
     return found
 
 
-_IS_OPEN: ColumnElement[bool] = Transaction.submit_status.in_(OPEN)
-
-
 def _let_nobody_in(session: Session) -> None:
     if session.get_bind().dialect.name != "postgresql":
         return  # it has one writer at a time, and that is us
@@ -120,7 +116,7 @@ def _check_time(session: Session, since: datetime, now: datetime) -> None:
 def _open_by_company(session: Session) -> dict[str, tuple[int, int]]:
     is_refund = case((Transaction.transaction_type == TransactionType.REFUND, 1), else_=0)
     counted = select(Transaction.company_guid, func.count(), func.sum(is_refund))
-    rows = session.execute(counted.where(_IS_OPEN).group_by(Transaction.company_guid))
+    rows = session.execute(counted.where(IS_OPEN).group_by(Transaction.company_guid))
     return {guid: (count - refunds, refunds) for guid, count, refunds in rows}
 
 
@@ -139,7 +135,7 @@ def _distrust(session: Session, since: datetime, now: datetime, last_send_at: da
     is_earlier = or_(Transaction.lost_since.is_(None), Transaction.lost_since > since)
     session.execute(
         update(Transaction)
-        .where(_IS_OPEN)
+        .where(IS_OPEN)
         .values(
             in_doubt=True,
             leased_until=None,

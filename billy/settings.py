@@ -239,7 +239,7 @@ class Settings(BaseModel):
         pattern="^(open|token|closed)$",
     )
     registration_token: Annotated[str, AfterValidator(_token)] | None = option(
-        "billy.registration_token", None, "What `Authorization: Bearer TOKEN` has to hold to register.", repr=False
+        "billy.registration_token", None, "The bearer token that registering asks for.", repr=False
     )
     registration_limit: Limit = option(
         "billy.limit.registrations", "20/1h", "Registrations from one address, or off.", validate_default=True

@@ -65,6 +65,17 @@ LONGEST_SILENCE = timedelta(days=1)
 CLOCK_STEP = timedelta(minutes=1)
 """A window that ends by more than this too late was begun before the clock was set back: it is over."""
 
+IS_OPEN: ColumnElement[bool] = Transaction.submit_status.in_(
+    bindparam("open", OPEN, expanding=True, literal_execute=True)
+)
+"""Still to be submitted. With literal values: PostgreSQL uses the partial index only if it sees them when it plans."""
+
+IS_PENDING: ColumnElement[bool] = and_(
+    Transaction.submit_status == bindparam("done", SubmitStatus.DONE, literal_execute=True),
+    Transaction.status == bindparam("pending", TransactionStatus.PENDING, literal_execute=True),
+)
+"""Accepted by the processor, which has not said yet how it ended. With literal values, too."""
+
 _TRANSACTION = Transaction.__table__.c
 
 
@@ -161,8 +172,7 @@ def _due(at: ColumnElement[datetime], only_in_doubt: bool) -> Select[*tuple[Any,
         .join(Company, Company.guid == Transaction.company_guid)
         .outerjoin(charge, _same(charge, Transaction.company_guid, Transaction.refund_of_guid))
         .where(
-            # Literal values: PostgreSQL uses the partial index only if it sees them when it plans.
-            Transaction.submit_status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True)),
+            IS_OPEN,
             Transaction.next_attempt_at <= bindparam("now"),
             or_(Transaction.leased_until.is_(None), Transaction.leased_until < at),
             or_(Company.parked_until.is_(None), Company.parked_until <= bindparam("now")),
@@ -182,12 +192,7 @@ def _due(at: ColumnElement[datetime], only_in_doubt: bool) -> Select[*tuple[Any,
 
 def is_lasting_doubt(session: Session, alert: timedelta) -> ColumnElement[bool]:
     """Whether an open transaction's outcome has been unknown for longer than ``alert``: a person has to look."""
-    return and_(
-        # A literal, as above.
-        Transaction.submit_status.in_(bindparam("open", OPEN, expanding=True, literal_execute=True)),
-        Transaction.in_doubt.is_(True),
-        Transaction.last_send_at < database_now(session) - alert,
-    )
+    return and_(IS_OPEN, Transaction.in_doubt.is_(True), Transaction.last_send_at < database_now(session) - alert)
 
 
 def claim_pending(session: Session, now: datetime, *, limit: int, pending_after: timedelta) -> Sequence[Any]:
@@ -222,9 +227,7 @@ def claim_pending(session: Session, now: datetime, *, limit: int, pending_after:
         .join(Company, Company.guid == Transaction.company_guid)
         .outerjoin(charge, _same(charge, Transaction.company_guid, Transaction.refund_of_guid))
         .where(
-            # Literal values, as above.
-            Transaction.submit_status == bindparam("done", SubmitStatus.DONE, literal_execute=True),
-            Transaction.status == bindparam("pending", TransactionStatus.PENDING, literal_execute=True),
+            IS_PENDING,
             Transaction.next_attempt_at <= now - pending_after,
             or_(Company.parked_until.is_(None), Company.parked_until <= now),
         )

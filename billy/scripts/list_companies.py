@@ -25,7 +25,7 @@ def list_companies(settings: Settings, *, as_json: bool) -> None:
     """List all companies, oldest first.
 
     Shows how many API keys of each are valid, and until when a company is left alone because the
-    processor refused its key. No secret is shown.
+    processor refused its key, and whether the processor knows its callback's address. No secret is shown.
     """
     now = clock.utc_now()
     with open_sessions(settings, only_reading=True)() as session:
@@ -33,17 +33,17 @@ def list_companies(settings: Settings, *, as_json: bool) -> None:
             for company in _companies(session, now):
                 print_json(company)
             return
-        listed = table("company", "created at", "keys", "callback", "parked until", "name", right=("keys",))
+        companies = table("guid", "made", "keys", "callback", "parked until", "name", right=("keys",))
         for company in _companies(session, now):
-            listed.add_row(
+            companies.add_row(
                 company["guid"],
-                instant(company["created_at"]),
+                f"{company['created_at']:%Y-%m-%d}",
                 str(company["api_keys"]),
                 "yes" if company["callback_registered"] else "no",
                 instant(company["parked_until"]) if company["parked_until"] else ABSENT,
-                safe(company["name"] or ""),
+                safe(company["name"] or ABSENT),
             )
-    show(make_console(), listed)
+    show(make_console(), companies)
 
 
 def _companies(session: Session, now: datetime) -> Iterator[dict[str, Any]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 from datetime import timedelta
 
 import click
@@ -13,7 +11,7 @@ from billy import clock
 from billy.billing_run import check_clock, reconcile_now
 from billy.log import set_up_logging
 from billy.scripts.common import Duration, open_sessions, settings_argument
-from billy.scripts.printing import make_console, show, table
+from billy.scripts.printing import make_console, print_json, safe, show, table
 from billy.secrets import Vault
 from billy.settings import Settings
 from billy.submission import Processors, Submitter
@@ -53,13 +51,14 @@ def reconcile(settings: Settings, pending_after: timedelta | None, concurrency: 
     summary, differences = reconcile_now(sessions, settings, submitter, now, concurrency=concurrency)
     if as_json:
         for difference in differences:
-            click.echo(json.dumps(asdict(difference)))
-        click.echo(json.dumps(summary.as_dict()))
+            print_json(difference)
+        print_json(summary)
     else:
         if differences:
-            found = table("company", "transaction", "record", "detail")
+            found = table("transaction, company", "the processor's record")
             for difference in differences:
-                found.add_row(*asdict(difference).values())
+                keys = f"{difference.transaction_guid}\n{difference.company_guid}"
+                found.add_row(keys, safe(f"{difference.processor_uri} {difference.detail}"))
             show(make_console(), found)
         click.echo(
             f"Asked about {summary.asked} pending and {summary.submitted} doubtful transactions: "

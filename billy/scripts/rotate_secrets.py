@@ -45,7 +45,7 @@ def rotate_secrets(settings: Settings) -> None:
                     session.expire(company)  # one of its secrets may have been changed
                     unreadable.append(company.guid)
     answers, lost = _rotate_answers(sessions, vault, newest, most=settings.batch_size)
-    click.echo(f"encrypted anew: companies {rotated}, stored answers {answers}")
+    click.echo(f"Encrypted anew: the secrets of {rotated} companies, {answers} answers to idempotency keys.")
     if unreadable:
         raise BillyError(f"the secrets of {', '.join(unreadable)} cannot be opened with any of billy.secret_keys")
     if lost:

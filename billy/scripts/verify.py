@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
+from itertools import groupby
 
 import click
 
 from billy.db import read_only
 from billy.scripts.common import open_sessions, settings_argument
-from billy.scripts.printing import make_console, show, table
+from billy.scripts.printing import make_console, print_json, safe, show, table
 from billy.settings import Settings
 from billy.verification import INVARIANTS, violations
 
@@ -34,15 +33,16 @@ def verify(settings: Settings, as_json: bool) -> None:
         found = list(violations(session))
     if as_json:
         for violation in found:
-            click.echo(json.dumps(asdict(violation)))
+            print_json(violation)
     elif found:
         meanings = {invariant.name: invariant.meaning for invariant in INVARIANTS}
-        broken = table("invariant", "company", "record", "detail")
-        for violation in found:
-            broken.add_row(violation.invariant, violation.company_guid, violation.guid, violation.detail)
-        show(make_console(), broken)
-        for name in dict.fromkeys(violation.invariant for violation in found):
+        console = make_console()
+        for name, broken in groupby(found, lambda violation: violation.invariant):
             click.echo(f"{name}: {meanings[name]}")
+            records = table("record, company", "detail")
+            for violation in broken:
+                records.add_row(f"{violation.guid}\n{violation.company_guid}", safe(violation.detail))
+            show(console, records)
     else:
         click.echo(f"The books hold: {len(INVARIANTS)} invariants, no violation.")
     sys.exit(1 if found else 0)

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from billy.api.views import plan as plan_views
 from billy.errors import DatabaseUnavailable
-from tests.api.steps import new_customer, new_invoice, new_plan
+from tests.api.steps import new_customer, new_invoice, new_plan, transactions_of
 
 
 @pytest.fixture
@@ -184,3 +184,18 @@ def test_a_run_ends_with_its_counts_the_louder_the_more_they_need_a_person(make,
     assert (finished["event"], finished["log_level"]) == ("run_finished", level)
     assert {name: finished[name] for name in summary} == summary
     assert finished["milliseconds"] >= 0
+
+
+def test_a_refusal_is_told_by_one_name_whichever_way_the_money_goes(company, told):
+    def declined(call):
+        return [line["transaction"] for line in told(call) if line["event"] == "submission_declined"]
+
+    invoices = []
+    of_charge = declined(lambda: invoices.append(new_invoice(company, card="/cards/stolen")))
+    [charge] = transactions_of(company, invoices[0])
+    assert of_charge == [charge["guid"]]
+
+    invoice = new_invoice(company, card="/cards/refund-stolen")
+    of_refund = declined(lambda: company.post(f"/v1/invoices/{invoice['guid']}/refund", {"amount": 100}))
+    [refund] = [each for each in transactions_of(company, invoice) if each["transaction_type"] == "refund"]
+    assert of_refund == [refund["guid"]]

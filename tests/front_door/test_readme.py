@@ -56,7 +56,7 @@ def test_the_instruments_that_it_lists_exist() -> None:
 
 def test_the_files_and_directories_that_it_names_exist() -> None:
     for name in re.findall(r"`([a-z_/]+\.(?:py|ini|md))`|\]\(([^)]+)\)", README):
-        assert (ROOT / (name[0] or name[1].partition("#")[0])).is_file(), name
+        assert (ROOT / (name[0] or name[1]).partition("#")[0]).is_file(), name
 
 
 def test_its_lifecycle_tables_are_the_codes() -> None:

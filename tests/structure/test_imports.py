@@ -91,15 +91,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.reconciliation": (*CORE, "billy.recording", "billy.submission"),
     "billy.callers": ("billy.recording", "billy.submission"),
     "billy.billing_run": (*CORE, "billy.callers", "billy.reconciliation", "billy.recording", "billy.submission"),
-    # For monitoring.
+    # What monitoring and operators look at.
     "billy.standing": ("billy.billing_run", "billy.models", "billy.statements"),
     "billy.metrics": ("billy.errors", "billy.recording", "billy.standing"),
-    # The independent witness: it must not use the code that it checks.
-    "billy.verification": ("billy.models.base", "billy.statements"),
-    # What operators look at.
-    "billy.overview": (*CORE, "billy.verification"),
+    "billy.overview": (*CORE, "billy.standing", "billy.verification"),
     "billy.chronicle": CORE,
     "billy.forecast": CORE,
+    # The independent witness: it must not use the code that it checks.
+    "billy.verification": ("billy.models.base", "billy.statements"),
     # What integrators test with: it must not know how Billy sees what it simulates.
     "billy.testing": ("billy.testing", "billy.clock"),
     # What users of the API run: it must not need the server. test_client.py says what else it loads.

@@ -615,7 +615,8 @@ HARMLESS = {
     *("plan_type", "transaction_type", "frequency", "interval", "status", "submit_status", "state"),
     *("deleted", "in_doubt"),
     *("amount", "total_adjustment_amount", "attempt", "count", "invoice_count", "error_code"),
-    *("next_invoice_at", "canceled_at", "started_at", "finished_at", "expires_at", "since", "recovered_at"),
+    *("next_invoice_at", "canceled_at", "started_at", "finished_at", "expires_at", "since", "recovered_at", "until"),
+    *("key_hash", "record_guid", "answer_status", "bucket"),
 }
 
 

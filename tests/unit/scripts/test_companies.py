@@ -35,6 +35,11 @@ def audited(session: Session, company_guid: str) -> AuditEntry:
     return session.scalars(select(AuditEntry).where(AuditEntry.company_guid == company_guid)).one()
 
 
+def rotated(companies: int, *, answers: int) -> str:
+    """What is said of a rotation."""
+    return f"Encrypted anew: the secrets of {companies} companies, {answers} answers to idempotency keys.\n"
+
+
 def opens(session: Session, key: str, now: datetime) -> str | None:
     """The guid of the company that a key opens."""
     company = Company.of_api_key(session.connection(), key, now)
@@ -129,16 +134,17 @@ class TestListCompanies:
         assert result.exit_code == 0
         assert "[/red] & [bold]Sons�[2J" in result.stdout
 
-    def test_nothing_is_cut_off_in_a_narrow_terminal(
-        self, billy: Billy, ini_file: Path, make: Factories, monkeypatch: pytest.MonkeyPatch
+    def test_80_columns_are_enough_and_guids_are_whole(
+        self, billy: Billy, ini_file: Path, make: Factories, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("COLUMNS", "80")
-        company = make.company(name="A company with a name that needs some room")
-        printed = billy("list-companies", ini_file).stdout
+        parked_until = clock.now + timedelta(hours=1)
+        company = make.company(name="A company with a name that needs some room", parked_until=parked_until)
+        lines = billy("list-companies", ini_file).stdout.splitlines()
 
-        assert company.guid in printed
-        assert f"{company.created_at:%Y-%m-%d %H:%M}" in printed
-        assert "…" not in printed
+        assert max(map(len, lines)) <= 80
+        [line] = [line for line in lines if company.guid in line]
+        assert "2026-01-15 13:00" in line
 
     def test_json_has_an_object_a_line(
         self, billy: Billy, ini_file: Path, make: Factories, clock: FrozenClock, sessions: object
@@ -272,13 +278,13 @@ class TestRotateSecrets:
         ]
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (0, "encrypted anew: companies 5, stored answers 0\n")
+        assert (result.exit_code, result.stdout) == (0, rotated(5, answers=0))
         vault = Vault([newest])  # the old one is not needed any more
         for number, company in enumerate(companies):
-            rotated = session.get_one(Company, company.guid)
-            assert vault.open(rotated.sealed_processor_key) == f"key-{number}"
-            vault.open(rotated.sealed_callback_key)
-            assert vault.open(rotated.sealed_callback_secret or "") == f"whsec_{number}"
+            sealed = session.get_one(Company, company.guid)
+            assert vault.open(sealed.sealed_processor_key) == f"key-{number}"
+            vault.open(sealed.sealed_callback_key)
+            assert vault.open(sealed.sealed_callback_secret or "") == f"whsec_{number}"
             assert audited(session, company.guid).action == "rotate-secrets"
 
     def test_the_answers_of_idempotency_keys_are_encrypted_anew_too(
@@ -303,7 +309,7 @@ class TestRotateSecrets:
         session.commit()
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (1, "encrypted anew: companies 0, stored answers 5\n")
+        assert (result.exit_code, result.stdout) == (1, rotated(0, answers=5))
         assert "1 answers to idempotency keys cannot be opened" in result.stderr
         session.expire_all()
         found = {key.key_hash: key.sealed_answer for key in session.scalars(select(IdempotencyKey))}
@@ -318,7 +324,7 @@ class TestRotateSecrets:
         session.commit()
         make.company()
 
-        assert billy("rotate-secrets", rotating).stdout == "encrypted anew: companies 1, stored answers 0\n"
+        assert billy("rotate-secrets", rotating).stdout == rotated(1, answers=0)
         assert session.get_one(Company, done.guid).sealed_processor_key == before
 
     def test_one_that_cannot_be_opened_does_not_stop_the_others(
@@ -329,7 +335,7 @@ class TestRotateSecrets:
         other = make.company(processor_key="found")
         result = billy("rotate-secrets", rotating)
 
-        assert (result.exit_code, result.stdout) == (1, "encrypted anew: companies 1, stored answers 0\n")
+        assert (result.exit_code, result.stdout) == (1, rotated(1, answers=0))
         assert lost.guid in result.stderr
         assert session.get_one(Company, lost.guid).sealed_processor_key == before
         assert Vault([newest]).open(session.get_one(Company, other.guid).sealed_processor_key) == "found"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -81,3 +82,16 @@ def test_what_a_person_has_to_look_into_is_printed_and_exits_1(
     assert "is of 999 cents at the processor and of 1000 in the books" in result.stdout
     assert pending.company_guid in result.stdout
     assert status_of(session, pending) is InvoiceStatus.PROCESSING
+
+
+def test_80_columns_are_enough_and_guids_are_whole(
+    billy: Billy, ini_file: Path, sandbox: Any, pending: Invoice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with sandbox._ledger.writing() as db:
+        db.execute("UPDATE records SET amount = 999")
+    table, counts = billy("reconcile", ini_file).stdout.split("Asked about 1 pending")
+
+    assert "1 differences" in counts
+    assert max(map(len, table.splitlines())) <= 80
+    assert re.search(rf"^ TX\w{{22}} +/debits/\w+ is of 999 .*\n {pending.company_guid} ", table, re.MULTILINE)

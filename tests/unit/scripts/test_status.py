@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from billy.billing_run import run
+from billy.billing_run import Summary, run
 from billy.guid import new_guid
 from billy.models import BillingRun, SubmitStatus, Transaction
 from billy.overview import Need
@@ -74,7 +74,7 @@ def test_an_empty_database_with_a_run_needs_nobody(status: Status, add_run: Call
     assert told["at"] == "2026-01-15T12:00:00+00:00"
     assert told["filing"] == {"due": 0, "due_since": None, "next_due_at": None}
     assert told["submitting"]["oldest_lease"] is None
-    assert told["runs_last_day"] == {"runs": 1}
+    assert told["runs_last_day"] == {"runs": 1, **Summary().as_dict()}
 
 
 def test_a_scheduler_that_was_never_started_is_seen(status: Status) -> None:
@@ -230,11 +230,13 @@ def test_a_lease_that_nobody_took_up_needs_a_person(
     told = status()
     assert (told["submitting"]["leased"], told["submitting"]["in_doubt"], told["submitting"]["due"]) == (1, 0, 0)
 
+    doubtful(session, **sent, leased_until=database_time - timedelta(minutes=58))
+    assert names(status()) == [], "the next run takes it up"
     oldest = doubtful(session, **sent, leased_until=database_time - timedelta(minutes=61))
     told = status(exit_code=1)
     assert names(told) == [("lease_expired", 1)]
     assert told["submitting"]["oldest_lease"]["transaction_guid"] == oldest
-    assert (told["submitting"]["leased"], told["submitting"]["in_doubt"], told["submitting"]["due"]) == (1, 1, 1)
+    assert (told["submitting"]["leased"], told["submitting"]["in_doubt"], told["submitting"]["due"]) == (1, 2, 2)
 
 
 def test_a_parked_company_needs_a_person_and_what_is_its_is_not_due(
@@ -242,8 +244,9 @@ def test_a_parked_company_needs_a_person_and_what_is_its_is_not_due(
 ) -> None:
     add_run(ago=timedelta(minutes=1))
     parked = make.company(name="Acme", parked_count=2, parked_until=clock.now + timedelta(minutes=5))
-    make.company(parked_count=0, parked_until=clock.now - timedelta(minutes=5))
-    make.invoice(parked, funding_instrument_uri="/cards/ok")
+    free = make.company(parked_count=0, parked_until=clock.now - timedelta(minutes=5))
+    for company in (parked, parked, free):
+        make.invoice(company, funding_instrument_uri="/cards/ok")
     told = status(exit_code=1)
 
     assert names(told) == [("company_parked", 1)]
@@ -255,7 +258,7 @@ def test_a_parked_company_needs_a_person_and_what_is_its_is_not_due(
             "refusals": 2,
         }
     ]
-    assert (told["submitting"]["due"], told["submitting"]["parked"]) == (0, 1)
+    assert (told["submitting"]["due"], told["submitting"]["parked"]) == (1, 2)
 
 
 def test_lists_are_cut_and_totals_are_not(
@@ -266,10 +269,12 @@ def test_lists_are_cut_and_totals_are_not(
     waits = {"submit_status": SubmitStatus.RETRYING, "next_attempt_at": clock.now + timedelta(hours=1)}
     for _ in range(12):
         make.invoice(company, funding_instrument_uri="/cards/ok", charge=waits)
-    told = status()
+        make.company(parked_count=1, parked_until=clock.now + timedelta(minutes=5))
+    told = status(exit_code=1)
 
-    assert len(told["retrying"]) == 10
+    assert len(told["retrying"]) == len(told["parked"]) == 10
     assert told["submitting"]["retrying"] == 12
+    assert names(told) == [("company_parked", 12)]
 
 
 def test_the_help_names_the_fields_of_the_json(status: Status, add_run: Callable[..., None]) -> None:
