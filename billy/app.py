@@ -74,6 +74,8 @@ def _behind_proxy(settings: Settings, app: Router) -> WSGIApplication:
     believed = {"x-forwarded-for", "x-forwarded-proto"}
     behind: WSGIApplication = proxy_headers_middleware(app, settings.trusted_proxy, trusted_proxy_headers=believed)
     return behind
+
+
 def _metrics(settings: Settings) -> Any:
     if not settings.metrics:
         return None
