@@ -143,6 +143,11 @@ def statement_by_statement(engine: Engine) -> Engine:
     return engine.execution_options(billy_autocommit=True)
 
 
+def with_own_time_out(engine: Engine) -> Engine:
+    """The same for who sets a ``statement_timeout`` himself: his statements do not get what is left of the request."""
+    return engine.execution_options(billy_own_time_out=True)
+
+
 def open_transactions() -> int:
     """How many database transactions this thread has open: 0 whenever a processor is called."""
     return _thread.open_transactions
@@ -200,7 +205,7 @@ def _bound_statement(
     # In one message with the statement, which is a transaction of its own where none is open: it costs 4 µs. As a
     # message of its own it would cost a round trip, and as a parameter of the connection PgBouncer would refuse it.
     seconds = _seconds_left()
-    if seconds is not None and not executemany:
+    if seconds is not None and not executemany and not connection.get_execution_options().get("billy_own_time_out"):
         statement = f"SET LOCAL statement_timeout = {1000 * seconds}; {statement}"
     return statement, parameters
 
