@@ -233,6 +233,33 @@ def test_a_customer_who_pays_again_what_he_paid_in_the_lost_time_is_not_charged_
     assert invoices_of(company, subscription)[0]["status"] == "settled"
 
 
+def test_what_is_paid_again_is_looked_up_from_the_period_on_and_not_from_today(
+    company, sandbox, settle, backup, recover, clock, monkeypatch
+):
+    subscription, bystander = subscribe(company, card="/cards/stolen"), subscribe(company)
+    [others] = sandbox.charges()
+    since, restore = clock.now, backup()
+    [invoice] = invoices_of(company, subscription)
+    path, change = f"/v1/invoices/{invoice['guid']}", {"funding_instrument_uri": "/cards/ok"}
+    clock.move(hours=2)
+    paid_at = clock.now
+    company.put(path, change)
+    charges = sandbox.charges()
+    restore()
+    recover(since)
+    clock.move(days=2)
+    real = SandboxProcessor.look_up
+
+    def look_up(self, submission):  # as Stripe's does: it lists what was made since
+        return None if submission.not_before > paid_at else real(self, submission)
+
+    monkeypatch.setattr(SandboxProcessor, "look_up", look_up)
+    assert company.put(path, change).json["status"] == "settled"
+    settle()
+    assert sandbox.charges() == charges
+    assert [each["processor_uri"] for each in transactions_of(company, bystander)] == [others.uri]
+
+
 def test_a_declined_card_is_not_tried_sooner_than_it_would_have_been(company, sandbox, bill, settle, recover, clock):
     order(company, "/cards/declined")
     recover(clock.now)
