@@ -183,7 +183,7 @@ class Submitter:
         transaction.leased_until = now + self._settings.lease
         transaction.last_send_at = now + self._settings.lease - self._settings.call_deadline
         period = None
-        if recoveries and transaction.subscription_guid is not None:
+        if recoveries and transaction.is_charge and transaction.subscription_guid is not None:
             period = session.get_one(Invoice, (transaction.company_guid, transaction.invoice_guid)).scheduled_at
             distrust(transaction, period, recoveries)
         was_in_doubt = transaction.lost_since is not None

@@ -260,6 +260,18 @@ def test_what_is_paid_again_is_looked_up_from_the_period_on_and_not_from_today(
     assert [each["processor_uri"] for each in transactions_of(company, bystander)] == [others.uri]
 
 
+def test_after_a_recovery_a_refund_of_a_period_is_still_made_at_once(company, sandbox, recover, clock):
+    subscription, bystander = subscribe(company), subscribe(company)
+    recover(clock.now)
+    clock.move(days=1)
+    [invoice] = invoices_of(company, subscription)
+    company.post(f"/v1/invoices/{invoice['guid']}/refund", {"amount": 300})
+    [made] = [each for each in sandbox.records() if each.type is SubmissionType.REFUND]
+    assert made.amount == 300
+    assert [each["submit_status"] for each in transactions_of(company, subscription)] == ["done", "done"]
+    assert [each["transaction_type"] for each in transactions_of(company, bystander)] == ["debit"]
+
+
 def test_a_declined_card_is_not_tried_sooner_than_it_would_have_been(company, sandbox, bill, settle, recover, clock):
     order(company, "/cards/declined")
     recover(clock.now)
