@@ -409,6 +409,7 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
     ).all()
     session.commit()  # nothing was written: this ends the transaction before the calls
     for company in missing:
+        key = company.sealed_processor_key
         try:
             sealed_secret = submitter.processors.register_callback(company)
             answer: ProcessorError | None = None
@@ -418,12 +419,14 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
 
         def work(
             company: Company = company,
+            key: str = key,
             answer: ProcessorError | None = answer,
             sealed_secret: str | None = sealed_secret,
         ) -> None:
             lock(session, company)
             if isinstance(answer, Misconfigured):
-                company.park(now)
+                if company.is_to_be_parked(now, refused=key):
+                    company.park(now)
             elif answer is None:
                 company.unpark(now)
                 company.callback_was_registered(now, sealed_secret=sealed_secret)
