@@ -107,4 +107,4 @@ def test_secrets_are_rotated_as_shown(operator: Operator, database_url: str, ini
     text = (ROOT / "production.ini").read_text().replace("/var/lib/billy/sandbox-ledger.sqlite", ":memory:")
     (operator.directory / "production.ini").write_text(text)  # type: ignore[attr-defined]  # see its fixture
     environment = {"BILLY_DATABASE_URL": database_url, "BILLY_SECRET_KEYS": ini["billy.secret_keys"]}
-    assert operator("rotate", **environment).stdout == "rotated: 1\nrotated: 0\n"
+    assert operator("rotate", **environment).stdout == "rotated: 1\nanswers: 0\nrotated: 0\nanswers: 0\n"
