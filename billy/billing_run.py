@@ -149,7 +149,7 @@ def run(
             _file(session, settings, now, summary, progress, is_stopping)
             _submit(session, settings, submitter, now, concurrency, summary, progress, is_stopping)
             _reconcile(session, settings, submitter, now, concurrency, summary, is_stopping)
-            _forget_keys(session, now, summary, is_stopping)
+            _forget(session, now, summary, is_stopping)
             _report(session, settings, now, summary)
         finally:
             # Also when the run is cut short: the counts say how far it came.
@@ -162,7 +162,6 @@ def run(
 def _begin(session: Session, settings: Settings, guid: str, now: datetime) -> None:
     def work() -> None:
         session.execute(delete(BillingRun).where(BillingRun.started_at < now - settings.keep_runs))
-        forget_counts(session)
         session.merge(  # not add: when it is done again, the first may have been committed
             BillingRun(
                 guid=guid,
@@ -409,6 +408,7 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
     ).all()
     session.commit()  # nothing was written: this ends the transaction before the calls
     for company in missing:
+        key = company.sealed_processor_key
         try:
             sealed_secret = submitter.processors.register_callback(company)
             answer: ProcessorError | None = None
@@ -418,12 +418,14 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
 
         def work(
             company: Company = company,
+            key: str = key,
             answer: ProcessorError | None = answer,
             sealed_secret: str | None = sealed_secret,
         ) -> None:
             lock(session, company)
             if isinstance(answer, Misconfigured):
-                company.park(now)
+                if company.is_to_be_parked(now, refused=key):
+                    company.park(now)
             elif answer is None:
                 company.unpark(now)
                 company.callback_was_registered(now, sealed_secret=sealed_secret)
@@ -431,16 +433,20 @@ def _register_callbacks(session: Session, submitter: Submitter, now: datetime, s
         persist(session, work)
 
 
-def _forget_keys(session: Session, now: datetime, summary: Summary, is_stopping: Callable[[], bool]) -> None:
-    """Delete the idempotency keys that have expired. The billing is done by now, and what fails here undoes nothing."""
+def _forget(session: Session, now: datetime, summary: Summary, is_stopping: Callable[[], bool]) -> None:
+    """Delete the idempotency keys that have expired, and the counts of rate limits whose windows are over.
+
+    The billing is done by now, and what fails here undoes nothing.
+    """
     try:
+        persist(session, lambda: forget_counts(session))
         while not is_stopping():
             deleted = persist(session, lambda: delete_expired_keys(session, now, limit=FORGOTTEN_AT_ONCE))
             if not deleted:
                 break
             summary.expired_keys += deleted
-    except Exception:  # an expired key is as good as none: the next run has another try
-        log.exception("keys_not_forgotten")
+    except Exception:  # an expired key is as good as none, and so is a count: the next run has another try
+        log.exception("expired_not_deleted")
         session.rollback()
         summary.errors += 1
 

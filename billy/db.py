@@ -143,6 +143,11 @@ def statement_by_statement(engine: Engine) -> Engine:
     return engine.execution_options(billy_autocommit=True)
 
 
+def with_time_out(engine: Engine, seconds: int) -> Engine:
+    """The same for a request's statements that may take no longer than that, though it has more time left."""
+    return engine.execution_options(billy_time_out=seconds)
+
+
 def open_transactions() -> int:
     """How many database transactions this thread has open: 0 whenever a processor is called."""
     return _thread.open_transactions
@@ -201,6 +206,7 @@ def _bound_statement(
     # message of its own it would cost a round trip, and as a parameter of the connection PgBouncer would refuse it.
     seconds = _seconds_left()
     if seconds is not None and not executemany:
+        seconds = min(seconds, connection.get_execution_options().get("billy_time_out", seconds))
         statement = f"SET LOCAL statement_timeout = {1000 * seconds}; {statement}"
     return statement, parameters
 

@@ -158,7 +158,7 @@ def _ask_again(
         put_off(session, question.company_guid, guid, until=now + AGAIN, pending_after=pending_after)
         if isinstance(error, Misconfigured):
             company = lock(session, session.get_one(Company, question.company_guid))
-            if company.parked_until is None or company.parked_until <= now:
+            if company.is_to_be_parked(now, refused=question.sealed_processor_key):
                 company.park(now)
 
     persist(session, work)

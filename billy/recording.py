@@ -282,15 +282,17 @@ def _keep_customers(session: Session, outcomes: Iterable[Outcome]) -> None:
 
 
 def _park(session: Session, outcomes: Iterable[Outcome], now: datetime) -> None:
-    refused = {o.claim.company_guid for o in outcomes if isinstance(o.answer, Misconfigured)}
+    refused = {
+        o.claim.company_guid: o.claim.sealed_processor_key for o in outcomes if isinstance(o.answer, Misconfigured)
+    }
     answered = {
         o.claim.company_guid for o in outcomes if o.claim.parked_count and isinstance(o.answer, Receipt | Refused)
     }
-    for guid in sorted(refused | answered):
+    for guid in sorted(refused.keys() | answered):
         company = lock(session, session.get_one(Company, guid))
         if guid not in refused:
             company.unpark(now)
-        elif company.parked_until is None or company.parked_until <= now:
+        elif company.is_to_be_parked(now, refused=refused[guid]):
             log.error("company_parked", company=guid)
             company.park(now)
 

@@ -182,9 +182,10 @@ class Submitter:
         transaction.in_doubt = True
         transaction.leased_until = now + self._settings.lease
         transaction.last_send_at = now + self._settings.lease - self._settings.call_deadline
-        if recoveries and transaction.subscription_guid is not None:
-            invoice = session.get_one(Invoice, (transaction.company_guid, transaction.invoice_guid))
-            distrust(transaction, invoice.scheduled_at, recoveries)
+        period = None
+        if recoveries and transaction.is_charge and transaction.subscription_guid is not None:
+            period = session.get_one(Invoice, (transaction.company_guid, transaction.invoice_guid)).scheduled_at
+            distrust(transaction, period, recoveries)
         was_in_doubt = transaction.lost_since is not None
         session.add(transaction)
         company = session.get_one(Company, transaction.company_guid)
@@ -205,7 +206,9 @@ class Submitter:
             processor=company.processor,
             parked_count=company.parked_count,
             lost_keys=self._lost_keys(transaction),
-            submission=submission_of(transaction, customer_uri=customer.processor_uri, charge_uri=charge_uri),
+            submission=submission_of(
+                transaction, customer_uri=customer.processor_uri, charge_uri=charge_uri, period=period
+            ),
         )
 
     # -- call ----------------------------------------------------------------------------------------

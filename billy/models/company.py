@@ -144,6 +144,13 @@ class Company(Base):
         self.unpark(now)
         self.updated_at = now
 
+    def is_to_be_parked(self, now: datetime, *, refused: str) -> bool:
+        """Whether a processor's refusal of a key, which is given as it was stored, is news.
+
+        Not while the company is parked, nor where the key was replaced since: nothing is known of the new one.
+        """
+        return refused == self.sealed_processor_key and (self.parked_until is None or self.parked_until <= now)
+
     def park(self, now: datetime) -> None:
         """The processor refused the company's key: leave it alone, longer each time."""
         pause = PARKING[min(self.parked_count, len(PARKING) - 1)]

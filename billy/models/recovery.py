@@ -21,6 +21,9 @@ from billy.models.transaction import Transaction
 LATER_CHARGES = 2
 """A person may have paid a period with another instrument, and that with another one, after its charge had failed."""
 
+EARLY_TRIES = 3
+"""Of each charge: an operator may have had so many tries made at once (``billy retry``), which is lost as well."""
+
 
 class Recovery(Base):
     """One ``billy recover``; never changed, never deleted. It concerns all companies, so it belongs to none."""
@@ -73,11 +76,11 @@ def lost_keys(key: str, lost: timedelta, policy: RetryPolicy, refusals: int) -> 
     Each refusal there made the next key, and a charge of the same period to another instrument has the next number.
     """
     stem, _, number = key.rpartition("-")
-    tries = policy.most_tries_within(lost, refusals)
+    tries = policy.most_tries_within(lost, refusals, early=EARLY_TRIES)
     keys = [f"{stem}-{int(number) + each}" for each in range(tries)]
     owner, _, charge = stem.rpartition("/")
     if owner:
-        tries = policy.most_tries_within(lost, 0)
+        tries = policy.most_tries_within(lost, 0, early=EARLY_TRIES)
         later = range(int(charge) + 1, int(charge) + 1 + LATER_CHARGES)
         keys += [f"{owner}/{each}-{number}" for each in later for number in range(1, tries + 1)]
     return keys

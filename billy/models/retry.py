@@ -29,14 +29,20 @@ class RetryPolicy:
         """When to try again after the ``refusals``-th soft refusal (counted from 1)."""
         return now + _jittered(self.after_refusal, refusals)
 
-    def most_tries_within(self, span: timedelta, refusals: int) -> int:
-        """How many tries a time of that length may hold, the first at its beginning, after ``refusals`` before it."""
-        tries, needed = 1, timedelta(0)
+    def most_tries_within(self, span: timedelta, refusals: int, *, early: int = 0) -> int:
+        """How many tries a time of that length may hold, the first at its beginning, after ``refusals`` before it.
+
+        As many as ``early`` of them may have come without a pause before them.
+        """
+        tries, pauses = 1, [timedelta(0)]
         while not self.is_spent(refusals + tries):
             pause = self.after_refusal[min(refusals + tries, len(self.after_refusal)) - 1]
-            needed += pause * (1 - JITTER)
-            if needed > span:
-                break
+            pauses.append(pause * (1 - JITTER))
+            if sum(pauses, timedelta(0)) > span:
+                if not early:
+                    break
+                early -= 1
+                pauses.remove(max(pauses))
             tries += 1
         return tries
 

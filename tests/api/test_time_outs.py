@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from billy import db
+from billy.api.views import server_info
 from billy.db import read_only
 from tests.api.steps import new_customer, new_plan
 
@@ -122,3 +123,13 @@ def test_a_host_that_vanished_is_noticed_and_the_url_has_the_last_word(database_
             told = connection.connection.dbapi_connection.get_dsn_parameters()
         engine.dispose()
         assert (told["keepalives_idle"], told["connect_timeout"]) == (idle, "10")
+
+
+@pytest.mark.postgresql
+@pytest.mark.ini({"billy.metrics": "true", "billy.api.request_deadline": "40s"})
+def test_what_is_asked_for_the_metrics_takes_no_longer_than_its_own_time_out(api, busy, monkeypatch):
+    monkeypatch.setattr(server_info, "_SCRAPE_SECONDS", 1)
+    with busy('LOCK TABLE "transaction" IN ACCESS EXCLUSIVE MODE'):
+        began = time.monotonic()
+        assert "billy_database_up 0" in api.anonymous.get("/metrics").text
+        assert time.monotonic() - began < 6

@@ -6,6 +6,9 @@ from datetime import timedelta
 
 import pytest
 
+from billy.errors import Misconfigured
+from billy.models import Company
+from billy.processors.sandbox import SandboxProcessor
 from tests.scenarios.conftest import at, invoices_of, subscribe, transactions_of
 
 
@@ -90,6 +93,27 @@ def test_a_refused_processor_key_parks_the_company_and_another_company_goes_on(a
     assert transaction["failures"][0]["error_code"] == "misconfigured"
 
 
+def test_the_refusal_of_a_key_that_was_replaced_meanwhile_does_not_park_the_company(
+    company, clock, bill, sessions, vault, monkeypatch
+):
+    started_at = (clock.now + timedelta(hours=1)).isoformat()
+    subscription = subscribe(company, started_at=started_at)
+    clock.move(hours=1)
+
+    def refuse(self, submission):  # while the operator replaces the key
+        with sessions.begin() as session:
+            own = session.get_one(Company, company.guid)
+            own.replace_processor_key(vault, vault.open(own.sealed_processor_key), clock.now)  # of the same account
+        raise Misconfigured("the old key is revoked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SandboxProcessor, "submit", refuse)
+        assert bill().parked == 0
+    clock.move(hours=1)
+    assert bill().succeeded == 1
+    assert [invoice["status"] for invoice in invoices_of(company, subscription)] == ["settled"]
+
+
 def test_a_broken_adapter_stops_nobody_else_and_is_reported(company, clock, bill):
     started_at = (clock.now + timedelta(hours=1)).isoformat()
     broken = subscribe(company, card="/cards/bug", started_at=started_at)
@@ -102,8 +126,6 @@ def test_a_broken_adapter_stops_nobody_else_and_is_reported(company, clock, bill
 
 
 def test_a_pending_bank_debit_is_settled_by_the_processors_callback(company, clock, sandbox, sessions, vault):
-    from billy.models import Company
-
     subscription = subscribe(company, card="/bank_accounts/pending")
     [transaction] = transactions_of(company, subscription)
     assert transaction["status"] == "pending"

@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import delete, select, text, update
 from sqlalchemy.orm import Session
 
-from billy import recovery
+from billy import recording, recovery
 from billy.errors import InvalidOperationError, MoneyMoving, Refused
 from billy.models import AuditEntry, Base, Company, Recovery, Transaction
-from billy.models.recovery import lost_keys
+from billy.models.recovery import EARLY_TRIES, lost_keys
 from billy.models.retry import RetryPolicy
 from billy.models.subscription import file_missed
 from billy.processors.base import ReceiptStatus, SubmissionType
@@ -188,6 +188,30 @@ def test_a_retry_that_succeeded_under_a_later_key_is_found(
     assert session.scalar(select(Transaction.submission_key)) == charge.submission_key
 
 
+def test_a_retry_that_an_operator_had_made_at_once_is_found_too(
+    company, sandbox, sessions, bill, settle, backup, recover, clock, session
+):
+    subscription, bystander = subscribe(company, card="/cards/declined-twice"), subscribe(company)
+    since, restore = clock.now, backup()
+    [declined] = transactions_of(company, subscription)
+    for _ in range(2):  # hours before the next try is due
+        clock.move(minutes=1)
+        with sessions.begin() as operators:
+            transaction = operators.get_one(Transaction, (company.guid, declined["guid"]))
+            assert recording.retry(operators, transaction, clock.now, actor="operator@host")
+        bill()
+    charges = charged(sandbox)
+    assert len(charges) == 2
+    restore()
+    recover(since)
+    settle()
+    clock.move(days=7)
+    bill()
+    assert charged(sandbox) == charges
+    assert [each["status"] for each in invoices_of(company, subscription)] == ["settled"]
+    assert len(transactions_of(company, bystander)) == 1
+
+
 def test_a_period_that_was_paid_with_another_card_is_found(company, sandbox, bill, settle, backup, recover, clock):
     subscription = subscribe(company, card="/cards/declined")
     bill()
@@ -231,6 +255,45 @@ def test_a_customer_who_pays_again_what_he_paid_in_the_lost_time_is_not_charged_
     settle()
     assert [each.uri for each in sandbox.charges()] == [charge.uri]
     assert invoices_of(company, subscription)[0]["status"] == "settled"
+
+
+def test_what_is_paid_again_is_looked_up_from_the_period_on_and_not_from_today(
+    company, sandbox, settle, backup, recover, clock, monkeypatch
+):
+    subscription, bystander = subscribe(company, card="/cards/stolen"), subscribe(company)
+    [others] = sandbox.charges()
+    since, restore = clock.now, backup()
+    [invoice] = invoices_of(company, subscription)
+    path, change = f"/v1/invoices/{invoice['guid']}", {"funding_instrument_uri": "/cards/ok"}
+    clock.move(hours=2)
+    paid_at = clock.now
+    company.put(path, change)
+    charges = sandbox.charges()
+    restore()
+    recover(since)
+    clock.move(days=2)
+    real = SandboxProcessor.look_up
+
+    def look_up(self, submission):  # as Stripe's does: it lists what was made since
+        return None if submission.not_before > paid_at else real(self, submission)
+
+    monkeypatch.setattr(SandboxProcessor, "look_up", look_up)
+    assert company.put(path, change).json["status"] == "settled"
+    settle()
+    assert sandbox.charges() == charges
+    assert [each["processor_uri"] for each in transactions_of(company, bystander)] == [others.uri]
+
+
+def test_after_a_recovery_a_refund_of_a_period_is_still_made_at_once(company, sandbox, recover, clock):
+    subscription, bystander = subscribe(company), subscribe(company)
+    recover(clock.now)
+    clock.move(days=1)
+    [invoice] = invoices_of(company, subscription)
+    company.post(f"/v1/invoices/{invoice['guid']}/refund", {"amount": 300})
+    [made] = [each for each in sandbox.records() if each.type is SubmissionType.REFUND]
+    assert made.amount == 300
+    assert [each["submit_status"] for each in transactions_of(company, subscription)] == ["done", "done"]
+    assert [each["transaction_type"] for each in transactions_of(company, bystander)] == ["debit"]
 
 
 def test_a_declined_card_is_not_tried_sooner_than_it_would_have_been(company, sandbox, bill, settle, recover, clock):
@@ -411,12 +474,13 @@ POLICY = RetryPolicy(maximum_retry=10, after_refusal=(HOUR, 6 * HOUR, 24 * HOUR)
 @pytest.mark.parametrize(
     ("lost", "refusals", "tries"),
     [
-        (timedelta(0), 0, 1),
-        (timedelta(minutes=53), 0, 1),
-        (timedelta(minutes=54), 0, 2),  # the jitter may have made the hour shorter
-        (timedelta(hours=24), 0, 3),
-        (timedelta(hours=24), 2, 2),
+        (timedelta(0), 0, 1 + EARLY_TRIES),
+        (timedelta(minutes=53), 0, 1 + EARLY_TRIES),
+        (timedelta(minutes=54), 0, 2 + EARLY_TRIES),  # the jitter may have made the hour shorter
+        (timedelta(hours=24), 0, 3 + EARLY_TRIES),
+        (timedelta(hours=24), 2, 2 + EARLY_TRIES),
         (timedelta(days=365), 0, 11),
+        (timedelta(hours=24), 9, 2),
         (timedelta(days=365), 10, 1),
     ],
 )
@@ -425,14 +489,16 @@ def test_as_many_keys_are_looked_up_as_may_have_been_sent(lost, refusals, tries)
     assert keys == [f"TX1-{4 + number}" for number in range(tries)]
 
 
+def test_of_the_tries_that_came_early_those_with_the_longest_pauses_did():
+    policy = replace(POLICY, after_refusal=(20 * HOUR, 10 * HOUR, 10 * HOUR, 100 * HOUR))
+    assert [policy.most_tries_within(24 * HOUR, 0, early=early) for early in (0, 1, 2, 20)] == [2, 4, 5, 11]
+
+
 def test_a_periods_later_charges_are_looked_up_too():
-    assert lost_keys("SU1/20260101T000000.000000Z/1-2", HOUR, POLICY, 1) == [
-        "SU1/20260101T000000.000000Z/1-2",
-        "SU1/20260101T000000.000000Z/2-1",
-        "SU1/20260101T000000.000000Z/2-2",
-        "SU1/20260101T000000.000000Z/3-1",
-        "SU1/20260101T000000.000000Z/3-2",
-    ]
+    period = "SU1/20260101T000000.000000Z"
+    own = [f"{period}/1-{number}" for number in range(2, 3 + EARLY_TRIES)]
+    later = [f"{period}/{charge}-{number}" for charge in (2, 3) for number in range(1, 3 + EARLY_TRIES)]
+    assert lost_keys(f"{period}/1-2", HOUR, POLICY, 1) == own + later
 
 
 @pytest.mark.postgresql
