@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from benchmarks.server import connect
 from billy.db import make_engine, make_sessions
+from billy.log import set_up_logging
 from billy.models import Company
 from billy.secrets import Vault, new_secret_key
 from billy.settings import Settings
@@ -68,8 +69,9 @@ class Billy:
 
     @classmethod
     def over(cls, url: str, **options: Any) -> Billy:
-        """Ready to run, with an open connection."""
-        settings = load_settings(url, **options)
+        """Ready to run, with an open connection; it logs what went wrong, and that to stderr."""
+        settings = load_settings(url, **{"billy.log.level": "WARNING", **options})
+        set_up_logging(settings)
         engine = make_engine(settings)
         engine.connect().close()
         submitter = Submitter(settings, Processors(settings.make_processor_factory(), Vault(settings.secret_keys)))
