@@ -98,6 +98,8 @@ class _Statements:
 @lru_cache(maxsize=1000)  # callers choose the combinations
 def _statements(model: type[Owned], parent: type[Base], filters: frozenset[str]) -> _Statements:
     # Built once for each kind of list: putting a statement together takes as long as running it.
+    if (model, parent) == (Customer, Plan) and not filters:
+        return _customers_of_plan()
     of_parent = [model.company_guid == bindparam("company_guid")]
     if parent is not Company:
         of_parent.append(_belongs_to(model, parent))
