@@ -109,6 +109,7 @@ def _is_idempotent(stage: Stage) -> bool:
 def _no_look_up_for_a_day(stage: Stage) -> None:
     """The answer is lost, and then the processor cannot be asked: the doubt stays, and is reported."""
     stage.do(bill)
+    stage.await_lease()  # the alert counts from the last moment at which it could have been sent
     stage.do(_a_day_of_runs)
     stage.tally.faults += 24
     stage.settle()
