@@ -15,7 +15,8 @@ from benchmarks.bench import Bench
 from benchmarks.figures import Figure, side_by_side, speed
 from benchmarks.population import Billy, due_subscriptions
 from benchmarks.server import connect
-from billy.billing_run import Summary, run
+from billy.billing_run import run
+from billy.models.run import Summary
 
 DUE = 20_000
 

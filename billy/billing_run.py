@@ -12,7 +12,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -28,6 +27,7 @@ from billy.errors import ConfigurationError, Misconfigured, ProcessorError, Refu
 from billy.guid import new_guid
 from billy.models import BillingRun, Company, Recovery, Transaction
 from billy.models.base import lock
+from billy.models.run import Summary
 from billy.models.subscription import DueSubscription, Filed, file_missed
 from billy.reconciliation import Difference, reconcile
 from billy.recording import Outcome, Result
@@ -62,49 +62,6 @@ CALLBACKS_A_RUN = 20
 """Callback registrations that one run tries: a processor that is away must not hold up the billing."""
 
 DOUBTS_NAMED = 20
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a run did. Each submission counts once among succeeded, pending, failed, retrying and canceled."""
-
-    filed: int = 0
-    """Invoices."""
-    submitted: int = 0
-    """Claims that were acted on."""
-    succeeded: int = 0
-    pending: int = 0
-    failed: int = 0
-    """Ended unpaid: refused for good, retries used up, or the processor's record failed."""
-    declined: int = 0
-    """Refusals among the failed and the retrying."""
-    retrying: int = 0
-    canceled: int = 0
-    parked: int = 0
-    """Companies whose processor key was refused."""
-    asked: int = 0
-    """Transactions that have been pending for long, and that the processor was asked about."""
-    repaired: int = 0
-    """Those of which it told something new."""
-    differing: int = 0
-    """What its books and ours disagree about, for a person to look into."""
-    expired_keys: int = 0
-    """Idempotency keys that were old enough to be forgotten."""
-    in_doubt: int = 0
-    """Transactions whose outcome has been unknown for longer than ``billy.transaction.doubt_alert``."""
-    expired: int = 0
-    """Claims whose holder died, or was suspended, and that this run took over when their lease was over."""
-    errors: int = 0
-    """What should not happen: crashes of an adapter, rows that could not be filed or recorded."""
-
-    def as_dict(self) -> dict[str, int]:
-        """The counts by name."""
-        return asdict(self)
-
-    @property
-    def exit_code(self) -> int:
-        """0 if nothing needs a person, else 1."""
-        return 1 if self.errors or self.parked or self.differing or self.in_doubt else 0
 
 
 Progress = Callable[[Summary], None]

@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import and_, func, literal, or_, select
 from sqlalchemy.orm import Session
 
-from billy.billing_run import Summary
 from billy.models import BillingRun, Company, SubmitStatus, Subscription, Transaction
 from billy.models.base import UtcDateTime
+from billy.models.run import Summary
 from billy.models.transaction import OPEN
 from billy.statements import IS_OPEN, IS_PENDING, database_now
 

@@ -8,9 +8,10 @@ from datetime import timedelta
 from functools import partial
 
 from billy import clock
-from billy.billing_run import Summary, run
+from billy.billing_run import run
 from billy.errors import Unavailable
 from billy.models import Invoice
+from billy.models.run import Summary
 from billy.secrets import Vault
 from billy.submission import Processors, Submitter
 from torture.acts import bill, recover

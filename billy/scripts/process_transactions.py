@@ -18,8 +18,9 @@ from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from billy import clock
-from billy.billing_run import Summary, check_clock, run
+from billy.billing_run import check_clock, run
 from billy.log import set_up_logging
+from billy.models.run import Summary
 from billy.scripts.common import Duration, open_sessions, settings_argument
 from billy.secrets import Vault
 from billy.settings import Settings

@@ -16,8 +16,9 @@ from webtest import TestApp
 from webtest.response import TestResponse
 
 from billy.app import make_app
-from billy.billing_run import Summary, run
+from billy.billing_run import run
 from billy.models import Transaction
+from billy.models.run import Summary
 from billy.secrets import new_secret_key
 from billy.settings import Settings
 from tests.api.steps import Record

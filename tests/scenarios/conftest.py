@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from billy.billing_run import Summary, run
+from billy.billing_run import run
+from billy.models.run import Summary
 from billy.verification import violations
 from tests.support.client import Client
 

@@ -92,7 +92,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "billy.callers": ("billy.recording", "billy.submission"),
     "billy.billing_run": (*CORE, "billy.callers", "billy.reconciliation", "billy.recording", "billy.submission"),
     # What monitoring and operators look at.
-    "billy.standing": ("billy.billing_run", "billy.models", "billy.statements"),
+    "billy.standing": ("billy.models", "billy.statements"),
     "billy.metrics": ("billy.errors", "billy.recording", "billy.standing"),
     "billy.overview": (*CORE, "billy.standing", "billy.verification"),
     "billy.chronicle": CORE,

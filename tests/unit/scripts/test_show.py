@@ -14,10 +14,11 @@ import pytest
 from sqlalchemy import inspect
 from sqlalchemy.orm import Session, sessionmaker
 
-from billy.billing_run import Summary, run
+from billy.billing_run import run
 from billy.chronicle import KINDS, SEALED, What
 from billy.guid import new_guid
 from billy.models import Dispute, DisputeState, Transaction, TransactionEvent, TransactionStatus
+from billy.models.run import Summary
 from billy.scripts.show import show as show_command
 from billy.secrets import Vault
 from billy.settings import Settings

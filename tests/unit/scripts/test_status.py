@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from billy.billing_run import Summary, run
+from billy.billing_run import run
 from billy.guid import new_guid
 from billy.models import BillingRun, SubmitStatus, Transaction
+from billy.models.run import Summary
 from billy.overview import Need
 from billy.scripts.status import status as status_command
 from billy.settings import Settings
