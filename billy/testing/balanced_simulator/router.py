@@ -101,7 +101,7 @@ def _nested(call: Call, request: Request, parent: Record, under: str) -> Result:
     is_listed = under in owner.nested or (under == "events" and "events" in owner.templates)
     if resource is None or not (is_listed or parent.type in resource.parents):
         raise not_found()
-    if request.method == "GET":
+    if request.method == "GET" and is_listed:
         return _index(call, request, type, parent, path)
     if request.method == "POST" and parent.type in resource.parents:
         return _created(resource.create_under(call, parent, read_body(request.json, type)))

@@ -102,6 +102,10 @@ def test_money_cannot_be_deleted(api: Client) -> None:
     api.delete(api.debit()["href"], 405)
 
 
+def test_what_can_be_made_under_a_record_and_is_not_listed_there_takes_no_get(api: Client) -> None:
+    api.get(f"{api.card()['href']}/holds", 405)
+
+
 def test_any_object_is_found_among_the_resources(api: Client) -> None:
     debit = api.debit()
     for item, name in ((debit, "debits"), (api.customer(), "customers"), (api.bank_account(), "bank_accounts")):
