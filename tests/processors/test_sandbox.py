@@ -549,7 +549,7 @@ def test_a_child_forked_while_a_thread_holds_the_ledger_can_use_it(tmp_path: Pat
         done = threading.Event()
         def work(sandbox):
             number = 0
-            while not done.is_set():
+            while not done.wait(0.001):  # SQLite's locks are not fair: without a pause a child may starve
                 number += 1
                 sandbox(KEY).submit(a_debit(number))
         threads = [threading.Thread(target=work, args=[sandbox]) for sandbox in sandboxes]
